@@ -1,0 +1,539 @@
+"""Measure neural collapse: how far features and classifier are from their terminal geometry.
+
+Features are rows, ``features (N, d)`` with integer ``labels (N,)`` in ``0 .. K-1``; a classifier is
+``W (K, d)``. Everything runs on the device of its inputs, gradients flow to them, and sums are
+accumulated in float64 (float32 where the device has no float64).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+__all__ = ["ClassStatistics", "NeuralCollapse", "nc1", "nc2", "nc3", "nc4", "simplex_etf"]
+
+
+def simplex_etf(num_classes, dim, *, generator=None, dtype=None, device=None):
+    """Return the vertices of a simplex equiangular tight frame (ETF).
+
+    Parameters
+    ----------
+    num_classes : int
+        Number K of vectors, at least 2.
+    dim : int
+        Dimension d of the space, at least K - 1.
+    generator : torch.Generator, optional
+        Draws a uniformly random orientation. Without it the frame spans the first K - 1 axes.
+    dtype : torch.dtype, optional
+        Floating type of the result (default: torch's default).
+    device : torch.device, optional
+        Device of the result (default: the generator's, else torch's default).
+
+    Returns
+    -------
+    Tensor, shape (K, d)
+        Unit rows with inner product -1/(K-1) between any two; they sum to zero.
+
+    Raises
+    ------
+    ValueError
+        If K < 2 or d < K - 1: K vectors with these angles span K - 1 dimensions.
+
+    References
+    ----------
+    Papyan, Han, Donoho (2020), definition of NC2; lecture 003, "Neural Collapse in Classification
+    III".
+
+    Examples
+    --------
+    >>> frame = simplex_etf(4, 3, dtype=torch.float64)
+    >>> (frame @ frame.T).round(decimals=4)[0]
+    tensor([ 1.0000, -0.3333, -0.3333, -0.3333], dtype=torch.float64)
+    """
+    if num_classes < 2:
+        raise ValueError(f"a simplex ETF needs num_classes >= 2, got {num_classes}")
+    if dim < num_classes - 1:
+        raise ValueError(
+            f"{num_classes} vectors of a simplex ETF span {num_classes - 1} dimensions, "
+            f"so dim must be at least {num_classes - 1}, got {dim}"
+        )
+    if device is None and generator is not None:
+        device = generator.device
+    dtype = dtype or torch.get_default_dtype()
+    basis = _centred_basis(num_classes, dtype=dtype, device=device)
+    frame = basis * (num_classes / (num_classes - 1)) ** 0.5
+    if generator is None:
+        return torch.nn.functional.pad(frame, (0, dim - num_classes + 1))
+    gaussian = torch.randn(dim, num_classes - 1, generator=generator, dtype=dtype, device=device)
+    axes, upper = torch.linalg.qr(gaussian)
+    # QR alone is not uniform: its signs follow LAPACK's habit. A positive diagonal makes it so.
+    return frame @ (axes * upper.diagonal().sign()).T
+
+
+def _centred_basis(num_classes, *, dtype, device):
+    """Orthonormal basis (K, K-1) of the vectors that sum to zero (Helmert's contrasts)."""
+    k = torch.arange(1, num_classes, dtype=dtype, device=device)
+    basis = torch.ones(num_classes, num_classes - 1, dtype=dtype, device=device).triu()
+    basis.diagonal(-1).copy_(-k)
+    return basis / (k * (k + 1)).sqrt()
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """Counts and means of the classes, checked once and shared by the metrics.
+
+    Attributes
+    ----------
+    counts : Tensor, shape (K,)
+        Samples per class, int64, all positive.
+    means : Tensor, shape (K, d)
+        Class means, in the accumulation type (float64).
+    global_mean : Tensor, shape (d,)
+        Mean of the class means; equal to the sample mean when the classes are balanced.
+
+    Examples
+    --------
+    >>> features = torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 4.0]])
+    >>> statistics = ClassStatistics.from_features(features, torch.tensor([0, 0, 1]))
+    >>> statistics.counts.tolist(), statistics.means.tolist(), statistics.global_mean.tolist()
+    ([2, 1], [[1.0, 0.0], [4.0, 4.0]], [2.5, 2.0])
+    """
+
+    counts: Tensor
+    means: Tensor
+    global_mean: Tensor
+
+    @classmethod
+    def from_features(cls, features, labels, num_classes=None):
+        """Compute the statistics of labelled features.
+
+        Parameters
+        ----------
+        features : Tensor, shape (N, d)
+            Floating-point features, finite.
+        labels : Tensor, shape (N,)
+            Integer class of each row, in 0 .. K-1.
+        num_classes : int, optional
+            Number K of classes, at least 2 (default: the largest label + 1).
+
+        Returns
+        -------
+        ClassStatistics
+
+        Raises
+        ------
+        ValueError
+            For mismatched shapes, labels that are not integers or out of range, fewer than two
+            classes, a class without samples, NaN or infinite features.
+        """
+        _check_batch(features, labels, num_classes)
+        if num_classes is None:
+            num_classes = int(labels.max()) + 1 if len(labels) else 0
+        if num_classes < 2:
+            raise ValueError(f"neural collapse compares classes: need at least 2, got {num_classes}")
+        counts = torch.bincount(labels, minlength=num_classes)
+        if (counts == 0).any():
+            empty = (counts == 0).nonzero().flatten().tolist()
+            raise ValueError(f"every class needs a sample, but these have none: {empty}")
+        sums = _class_sums(features, labels, num_classes)
+        if not sums.isfinite().all():
+            raise ValueError("features must be finite, but they contain NaN or infinite values")
+        means = sums / counts[:, None]
+        return cls(counts, means, means.mean(0))
+
+    @property
+    def centred_means(self):
+        """Class means minus the global mean, shape (K, d); rank at most K - 1."""
+        return self.means - self.global_mean
+
+
+def nc1(features, labels):
+    r"""Within-class variability relative to the spread of the class means.
+
+    Parameters
+    ----------
+    features : Tensor, shape (N, d)
+        Last-layer features.
+    labels : Tensor, shape (N,)
+        Integer classes in 0 .. K-1, each with at least one sample.
+
+    Returns
+    -------
+    Tensor, 0-d
+        Non-negative; 0 at full collapse, infinite if all class means coincide.
+
+    Raises
+    ------
+    ValueError
+        As :meth:`ClassStatistics.from_features`.
+
+    Notes
+    -----
+    :math:`\mathrm{NC}_1 = \operatorname{tr}(\Sigma_W \Sigma_B^\dagger)` with
+    :math:`\Sigma_W = \frac1N \sum_i (h_i - \bar h_{y_i})(h_i - \bar h_{y_i})^\top` and
+    :math:`\Sigma_B = \frac1K \sum_k (\bar h_k - \bar h)(\bar h_k - \bar h)^\top`. Public codes that
+    divide by K show the same curve on another scale. No d x d matrix is formed: time O(NdK),
+    memory O(Kd) beside the features.
+
+    References
+    ----------
+    Papyan, Han, Donoho (2020); lecture 003, "NC is algorithm independent I".
+
+    Examples
+    --------
+    >>> features = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, -0.1]])
+    >>> float(nc1(features, torch.tensor([0, 0, 1, 1])))  # the noise is orthogonal to the signal
+    0.0
+    """
+    means = ClassStatistics.from_features(features, labels).means
+    whitener = _between_whitener(means)
+    # The big product runs in the precision of the features. It loses nothing: differences of nearby
+    # floats are exact, and what rounding the means to `centres` shifted is put back in float64.
+    precision = torch.promote_types(features.dtype, torch.float32)
+    centres, directions = means.to(precision), whitener.to(precision)
+    shifts = (centres - means) @ whitener.T
+    total = 0.0
+    for rows, classes in _chunks(features, labels):
+        projected = (rows - centres[classes]) @ directions.T + shifts[classes]
+        total = total + projected.square().sum()
+    return _or_infinite(total / len(features), means)
+
+
+def nc2(vectors):
+    r"""Distance of a set of vectors from a simplex ETF.
+
+    Parameters
+    ----------
+    vectors : Tensor, shape (K, d)
+        Rows of a classifier, or centred class means (:attr:`ClassStatistics.centred_means`).
+
+    Returns
+    -------
+    Tensor, 0-d
+        Between 0 (simplex ETF of any size and orientation) and 2.
+
+    Raises
+    ------
+    ValueError
+        If the input is not a finite (K, d) matrix with K >= 2, or is zero.
+
+    Notes
+    -----
+    :math:`\| G/\|G\|_F - (I - \frac1K 11^\top)/\sqrt{K-1} \|_F` with :math:`G = V V^\top`.
+
+    References
+    ----------
+    Zhu et al. (2021), section 5; lecture 003, "NC is algorithm independent I".
+
+    Examples
+    --------
+    >>> bool(nc2(7 * simplex_etf(5, 9, dtype=torch.float64)) < 1e-12)
+    True
+    """
+    _check_matrix(vectors, "vectors")
+    return _distance_from_etf(_accumulated(vectors), _accumulated(vectors))
+
+
+def nc3(classifier, class_means):
+    r"""Distance of classifier and class means from being duals of each other.
+
+    Parameters
+    ----------
+    classifier : Tensor, shape (K, d)
+        Weights W of the last layer.
+    class_means : Tensor, shape (K, d)
+        Class means; they are centred here.
+
+    Returns
+    -------
+    Tensor, 0-d
+        Between 0 (W is a multiple of the centred means, which form a simplex ETF) and 2.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, K < 2, or either is zero or not finite.
+
+    Notes
+    -----
+    As :func:`nc2`, with :math:`G = W \bar H^\top`.
+
+    References
+    ----------
+    Zhu et al. (2021), section 5; lecture 003, "NC is algorithm independent I".
+
+    Examples
+    --------
+    >>> frame = simplex_etf(5, 9, dtype=torch.float64)
+    >>> bool(nc3(2 * frame, 3 * frame + 1) < 1e-12)
+    True
+    """
+    _check_matrix(classifier, "classifier")
+    _check_matrix(class_means, "class_means")
+    if classifier.shape != class_means.shape:
+        raise ValueError(
+            "classifier and class_means must both be (K, d), got "
+            f"{tuple(classifier.shape)} and {tuple(class_means.shape)}"
+        )
+    means = _accumulated(class_means)
+    return _distance_from_etf(_accumulated(classifier), means - means.mean(0))
+
+
+def nc4(features, labels, classifier, bias=None):
+    r"""How often the classifier disagrees with the nearest class mean.
+
+    Parameters
+    ----------
+    features : Tensor, shape (N, d)
+        Last-layer features.
+    labels : Tensor, shape (N,)
+        Integer classes in 0 .. K-1; they define the class means.
+    classifier : Tensor, shape (K, d)
+        Weights W of the last layer.
+    bias : Tensor, shape (K,), optional
+        Its bias b.
+
+    Returns
+    -------
+    Tensor, 0-d
+        A fraction in [0, 1]: the share of rows with
+        :math:`\arg\max_k (W h + b)_k \ne \arg\min_k \|h - \bar h_k\|`. It has no useful gradient.
+
+    Raises
+    ------
+    ValueError
+        As :meth:`ClassStatistics.from_features`; or if the classifier does not fit the features.
+
+    References
+    ----------
+    Papyan, Han, Donoho (2020), NC4.
+
+    Examples
+    --------
+    >>> frame = simplex_etf(3, 4)
+    >>> float(nc4(frame, torch.arange(3), frame))
+    0.0
+    """
+    _check_matrix(classifier, "classifier")
+    num_classes = len(classifier)
+    statistics = ClassStatistics.from_features(features, labels, num_classes)
+    if classifier.shape != statistics.means.shape:
+        raise ValueError(
+            f"classifier must be (K, d) = {tuple(statistics.means.shape)} to fit the features, "
+            f"got {tuple(classifier.shape)}"
+        )
+    if bias is not None and bias.shape != (num_classes,):
+        raise ValueError(f"bias must have shape ({num_classes},), got {tuple(bias.shape)}")
+    # Nearest centre as a linear rule: ||h||^2 is common to all classes; centring keeps digits.
+    centres, weight = statistics.centred_means, _accumulated(classifier)
+    disagreements = 0
+    for rows, _ in _chunks(features, labels):
+        rows = rows.to(weight.dtype)
+        scores = rows @ weight.T
+        if bias is not None:
+            scores = scores + bias
+        closeness = (rows - statistics.global_mean) @ centres.T - centres.square().sum(1) / 2
+        disagreements = disagreements + (scores.argmax(1) != closeness.argmax(1)).sum()
+    return disagreements / len(features)
+
+
+class NeuralCollapse(Metric):
+    """Measure NC1, NC2 and NC3 over batches, in one pass and on any number of processes.
+
+    One pass cannot know the final class means, so the within-class scatter is kept whole: a
+    ``(d, d)`` matrix. Where a second pass over the features is cheap, prefer :func:`nc1`.
+
+    Parameters
+    ----------
+    num_classes : int
+        Number K of classes, at least 2.
+    dim : int
+        Dimension d of the features.
+    classifier : Tensor, shape (K, d), optional
+        Weights of the last layer, read at each :meth:`compute`: pass ``head.weight`` itself and the
+        metric follows the training.
+    **kwargs
+        Passed on to :class:`torchmetrics.Metric`.
+
+    Raises
+    ------
+    ValueError
+        For K < 2, d < 1, a classifier of another shape; in :meth:`update` for a bad batch; in
+        :meth:`compute` for a class without samples.
+
+    Notes
+    -----
+    The state is one matrix: class means and counts above, within-class scatter below. Two such
+    states merge exactly by the parallel-axis rule, which keeps the digits that the usual difference
+    of second moments loses once features collapse.
+
+    References
+    ----------
+    Chan, Golub, LeVeque (1983), for the merging rule.
+
+    Examples
+    --------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> features = torch.randn(100, 5, generator=generator, dtype=torch.float64)
+    >>> labels = torch.arange(100) % 3
+    >>> metric = NeuralCollapse(num_classes=3, dim=5)
+    >>> for rows, classes in zip(features.split(32), labels.split(32)):
+    ...     metric.update(rows, classes)
+    >>> bool(torch.isclose(metric.compute()["nc1"], nc1(features, labels)))
+    True
+    """
+
+    is_differentiable = False
+    full_state_update = False
+
+    def __init__(self, num_classes, dim, *, classifier=None, **kwargs):
+        super().__init__(**kwargs)
+        if num_classes < 2 or dim < 1:
+            raise ValueError(f"need num_classes >= 2 and dim >= 1, got {num_classes} and {dim}")
+        if classifier is not None and classifier.shape != (num_classes, dim):
+            raise ValueError(
+                f"classifier must have shape ({num_classes}, {dim}), got {tuple(classifier.shape)}"
+            )
+        self.num_classes = num_classes
+        self.dim = dim
+        # In a list, so that torch does not register the model's parameter as one of this module.
+        self._classifier = [classifier]
+        empty = torch.zeros(num_classes + dim, dim + 1, dtype=torch.float64)
+        self.add_state("moments", empty, dist_reduce_fx=self._merge)
+
+    def update(self, features, labels):
+        """Add a batch: ``features (B, d)`` and integer ``labels (B,)``; classes may be missing."""
+        _check_batch(features, labels, self.num_classes)
+        if features.shape[1] != self.dim:
+            raise ValueError(f"features must be (B, {self.dim}), got {tuple(features.shape)}")
+        features = features.detach().to(self.moments.dtype)
+        sums = _class_sums(features, labels, self.num_classes)
+        if not sums.isfinite().all():
+            raise ValueError("features must be finite, but they contain NaN or infinite values")
+        batch = torch.zeros_like(self.moments)
+        counts, means, scatter = self._unpack(batch)
+        counts.copy_(torch.bincount(labels, minlength=self.num_classes))
+        means.copy_(sums / counts.clamp(min=1)[:, None])
+        deviations = features - means[labels]
+        scatter.copy_(deviations.T @ deviations)
+        self.moments = self._merge(torch.stack([self.moments, batch]))
+
+    def compute(self):
+        """Return ``{"nc1": …, "nc2": …}`` and, given a classifier, ``"nc3"``; 0-d tensors each."""
+        counts, means, scatter = self._unpack(self.moments)
+        if (counts == 0).any():
+            empty = (counts == 0).nonzero().flatten().tolist()
+            raise ValueError(f"every class needs a sample, but these have none: {empty}")
+        whitener = _between_whitener(means)
+        within = ((whitener @ scatter) * whitener).sum() / counts.sum()
+        values = {"nc1": _or_infinite(within, means), "nc2": nc2(means - means.mean(0))}
+        (classifier,) = self._classifier
+        if classifier is not None:
+            values["nc3"] = nc3(classifier.detach().to(means.device), means)
+        return values
+
+    def _unpack(self, moments):
+        """Views of the packed state(s): counts (..., K), means (..., K, d), scatter (..., d, d)."""
+        upper, lower = moments.split([self.num_classes, self.dim], dim=-2)
+        return upper[..., -1], upper[..., :-1], lower[..., :-1]
+
+    def _merge(self, states):
+        """Merge packed states (S, K+d, d+1) of disjoint samples into one."""
+        counts, means, scatter = self._unpack(states)
+        merged = torch.zeros_like(states[0])
+        total, centre, spread = self._unpack(merged)
+        total.copy_(counts.sum(0))
+        weights = counts / total.clamp(min=1)
+        # Offsets from the heaviest state's means stay small where features have collapsed.
+        heaviest = means.gather(0, counts.argmax(0)[None, :, None].expand(1, -1, self.dim))[0]
+        centre.copy_(heaviest + (weights[..., None] * (means - heaviest)).sum(0))
+        offsets = (counts.sqrt()[..., None] * (means - centre)).flatten(0, 1)
+        spread.copy_(scatter.sum(0) + offsets.T @ offsets)
+        return merged
+
+
+def _between_whitener(means):
+    """Return A (K-1, d) with Σ_B† = AᵀA, from the (K-1, K-1) Gram matrix of the class means.
+
+    With B = CᵀM, C an orthonormal basis of the vectors that sum to zero, Σ_B = BᵀB / K: the null
+    direction of the centred means is gone by construction, no threshold decides about it.
+    """
+    num_classes = len(means)
+    basis = _centred_basis(num_classes, dtype=means.dtype, device=means.device)
+    # Subtracting a class mean changes nothing but the rounding: large common offsets cancel first.
+    between = basis.T @ (means - means[0])
+    if between.shape[0] <= between.shape[1]:
+        inverse = torch.linalg.pinv(between @ between.T, hermitian=True)
+        return num_classes**0.5 * (inverse @ between)
+    # Fewer dimensions than K - 1: the small side is d, and its Gram matrix has full rank.
+    inverse = torch.linalg.pinv(between.T @ between, hermitian=True)
+    return num_classes**0.5 * (between @ inverse)
+
+
+def _or_infinite(within, means):
+    """Return ``within``, or infinity where no two class means differ, as no signal is left."""
+    return torch.where((means == means[0]).all(), torch.inf, within)
+
+
+def _distance_from_etf(left, right):
+    """Frobenius distance of ``left @ right.T``, scaled to norm 1, from a simplex ETF's Gram."""
+    gram = left @ right.T
+    norm = gram.norm()
+    if norm == 0:
+        raise ValueError("the vectors are zero (or cancel): their angles are not defined")
+    num_classes = len(gram)
+    target = torch.eye(num_classes, dtype=gram.dtype, device=gram.device) - 1 / num_classes
+    return (gram / norm - target / (num_classes - 1) ** 0.5).norm()
+
+
+def _class_sums(features, labels, num_classes):
+    """Sum of the rows of each class, shape (K, d), accumulated in float64 chunk by chunk."""
+    sums = 0.0
+    for rows, classes in _chunks(features, labels):
+        rows = _accumulated(rows)
+        sums = sums + rows.new_zeros(num_classes, rows.shape[1]).index_add(0, classes, rows)
+    return sums
+
+
+def _chunks(features, labels):
+    """Yield batches of rows with their labels: few enough to stay in a CPU's cache."""
+    elements = 2**20 if features.device.type == "cpu" else 2**26
+    size = max(1, elements // max(1, features.shape[1]))
+    return zip(features.split(size), labels.split(size), strict=True)
+
+
+def _accumulated(tensor):
+    """Return the tensor in float64, or in float32 on Apple's GPUs, which have no float64."""
+    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
+
+
+def _check_batch(features, labels, num_classes):
+    if features.ndim != 2 or not features.is_floating_point():
+        raise ValueError(
+            "features must be a floating-point tensor of shape (N, d), got "
+            f"{features.dtype} of shape {tuple(features.shape)}"
+        )
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    if labels.shape != features.shape[:1]:
+        raise ValueError(
+            f"labels must have shape ({len(features)},) to match the features, "
+            f"got {tuple(labels.shape)}"
+        )
+    if len(labels) == 0:
+        raise ValueError("need at least one sample, got none")
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or (num_classes is not None and highest >= num_classes):
+        last = "K - 1" if num_classes is None else num_classes - 1
+        raise ValueError(f"labels must lie in 0 .. {last}, got {lowest} .. {highest}")
+
+
+def _check_matrix(matrix, name):
+    if matrix.ndim != 2 or len(matrix) < 2 or not matrix.is_floating_point():
+        raise ValueError(
+            f"{name} must be a floating-point tensor of shape (K, d) with K >= 2, got "
+            f"{matrix.dtype} of shape {tuple(matrix.shape)}"
+        )
+    if not matrix.isfinite().all():
+        raise ValueError(f"{name} must be finite, but contains NaN or infinite values")
