@@ -1,5 +1,7 @@
 """Networks whose features can be read at every layer."""
 
+from itertools import pairwise
+
 from torch import nn
 
 __all__ = ["MLP"]
@@ -47,7 +49,7 @@ class MLP(nn.Module):
         if not 0 <= linear_tail <= depth:
             raise ValueError(f"linear_tail must lie in 0 .. {depth}, got {linear_tail}")
         self.hidden = nn.ModuleList()
-        for layer, (d_in, d_out) in enumerate(zip(widths[:-2], widths[1:-1], strict=True)):
+        for layer, (d_in, d_out) in enumerate(pairwise(widths[:-1])):
             parts = [nn.Linear(d_in, d_out)]
             if layer < depth - linear_tail:
                 parts += [nn.BatchNorm1d(d_out)] if batch_norm else []

@@ -131,7 +131,7 @@ class ClassStatistics:
         if num_classes is None:
             num_classes = int(labels.max()) + 1 if len(labels) else 0
         if num_classes < 2:
-            raise ValueError(f"neural collapse compares classes: need at least 2, got {num_classes}")
+            raise ValueError(f"collapse compares classes: need at least 2, got {num_classes}")
         counts = torch.bincount(labels, minlength=num_classes)
         if (counts == 0).any():
             empty = (counts == 0).nonzero().flatten().tolist()
@@ -434,7 +434,7 @@ class NeuralCollapse(Metric):
         return values
 
     def _unpack(self, moments):
-        """Views of the packed state(s): counts (..., K), means (..., K, d), scatter (..., d, d)."""
+        """Return views of states: counts (…, K), means (…, K, d), scatter (…, d, d)."""
         upper, lower = moments.split([self.num_classes, self.dim], dim=-2)
         return upper[..., -1], upper[..., :-1], lower[..., :-1]
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import trange
 
@@ -17,7 +18,7 @@ class History:
     ----------
     epochs : list of int
         Epochs after which the metrics were taken; 0 is before the first step.
-    values : dict of str to list of float
+    values : dict of str to list
         One list per metric, as long as ``epochs``; ``history["nc1"]`` is short for its entry.
     """
 
@@ -73,7 +74,8 @@ def train(
     loss : callable, optional
         ``loss(logits, labels)`` → 0-d tensor, a mean over the batch.
     metrics : dict of str to callable, optional
-        ``name: metric(model)`` → number; called without gradients and in evaluation mode.
+        ``name: metric(model)``, called without gradients and in evaluation mode. A 0-d tensor is
+        recorded as a number, anything else (a snapshot of the features, say) as it is.
     every : int, optional
         Epochs between two measurements; the first and last epoch are always measured.
     seed : int, optional
@@ -132,7 +134,9 @@ def train(
         with torch.no_grad():
             history.epochs.append(epoch)
             for name, metric in (metrics or {}).items():
-                history.values[name].append(float(metric(model)))
+                value = metric(model)
+                scalar = isinstance(value, Tensor) and value.ndim == 0
+                history.values[name].append(value.item() if scalar else value)
 
     measure(0)
     for epoch in trange(1, epochs + 1, desc=f"training ({optimizer})", unit="epoch", leave=False):

@@ -1,0 +1,976 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Neural collapse
+#
+# Train a classifier until it makes no more mistakes on its training images, and then keep training.
+# What is left to learn? The labels are all right already, yet the features go on moving, and they
+# all move towards one figure: every class shrinks to a point, and the points spread out as evenly as
+# geometry allows. This chapter defines that figure, measures the distance from it, and watches real
+# networks arrive.
+#
+# :::{admonition} Before you start
+# :class: tip
+# **You will be able to** state the four properties of neural collapse and say why each is what a
+# classifier should want; prove which arrangement of class means is best; measure collapse without
+# falling into three traps that published code fell into; and tell what collapse says about test
+# error, and what it does not.
+#
+# **Follows** lecture 003, from *Setup: Image Classification Problem* to *NC Occurs on Random
+# Labels/Inputs*; the same slides open lectures 000 and 001.
+#
+# **You need** linear algebra up to the pseudo-inverse, and softmax regression.
+#
+# **Time**: reading, an hour; running, about a minute on two CPU cores. A GPU pays off only for the
+# larger data sets.
+# :::
+
+# %% tags=["hide-cell", "nbval-ignore-output"]
+import importlib.util
+
+from IPython import get_ipython
+
+if importlib.util.find_spec("lecturelib") is None:  # Colab; nothing that is installed changes
+    get_ipython().run_line_magic("pip", "install --quiet git+https://repository.invalid/owner/book")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from lecturelib import claims
+from lecturelib.datasets import load, standardize
+from lecturelib.device import default_device, seed_everything
+from lecturelib.explore import explore
+from lecturelib.figures import COLOURS, use_style
+from lecturelib.networks import MLP
+from lecturelib.neural_collapse import (
+    ClassStatistics,
+    NeuralCollapse,
+    nc1,
+    nc2,
+    nc3,
+    nc4,
+    simplex_etf,
+)
+from lecturelib.training import train
+
+use_style()
+DEVICE = default_device()
+generator = seed_everything(0)
+
+# %% [markdown]
+# ## A classifier is a map and a rule
+#
+# A deep classifier does two things. A *feature map* $\phi_\theta$, all layers but the last, turns an
+# input $x$ into a feature vector $h = \phi_\theta(x) \in \mathbb R^d$. A *linear rule* then reads the
+# label off it: the last layer, with weights $W \in \mathbb R^{K \times d}$ and bias
+# $b \in \mathbb R^K$, gives class $k$ the score $(Wh + b)_k$, and the largest score wins. The rule is
+# simple, so the map must do the work: it has to move the classes to where one matrix can tell them
+# apart.
+#
+# Both are trained together, on $n$ examples of each of $K$ classes, $N = nK$ in all:
+#
+# $$
+# \min_{\theta, W, b} \; \frac1N \sum_{k=1}^{K} \sum_{i=1}^{n}
+#   \mathcal L_{\mathrm{CE}}\big(W \phi_\theta(x_{k,i}) + b,\, k\big)
+#   + \frac{\lambda}{2} \big\| (\theta, W, b) \big\|^2 .
+# $$ (eq-training)
+#
+# The factor ½ makes $\lambda$ what PyTorch calls `weight_decay`. The slides write
+# $\lambda \| \cdot \|^2$ without it, so their $\lambda$ is half of ours.
+#
+# Our inputs are real: 1 797 handwritten digits of 8 × 8 pixels, which come with scikit-learn. We take
+# the first 140 of each class for training, so that the classes are exactly balanced, and keep 397 for
+# testing. The two names in capitals are switches: on a GPU, the same cells run on
+# `"mnist"`, `"fashion_mnist"` or `"cifar10"`, with networks `SCALE` times as wide.
+
+# %%
+DATASET, SCALE = "digits", 1
+claims.strict(DATASET == "digits" and SCALE == 1)  # the numbers below were set for these
+
+train_set, test_set = load(DATASET, "train"), load(DATASET, "test")
+x_train = standardize(train_set.inputs).to(DEVICE)
+x_test = standardize(test_set.inputs, reference=train_set.inputs).to(DEVICE)
+y_train, y_test = train_set.labels.to(DEVICE), test_set.labels.to(DEVICE)
+K = train_set.num_classes
+print(len(y_train), "training and", len(y_test), "test images,", K, "classes")
+
+# %% mystnb={"figure": {"name": "fig-digits", "caption": "The first training image of each class, as the network sees it before standardisation."}, "image": {"alt": "A row of ten small grey images, the handwritten digits 0 to 9, eight by eight pixels each."}}
+fig, axes = plt.subplots(1, 10, figsize=(7, 0.9))
+for k, ax in enumerate(axes):
+    image = train_set.inputs[train_set.labels == k][0]
+    ax.imshow(image.permute(1, 2, 0).squeeze(-1), cmap="gray_r")
+    ax.set_title(train_set.classes[k])
+    ax.axis("off")
+plt.show()
+
+# %% [markdown]
+# The network is an ordinary multilayer perceptron: five hidden layers of 100 units, each with batch
+# normalisation and ReLU, then the linear head.
+
+# %%
+WIDTH = 100 * SCALE
+WIDTHS = [x_train[0].numel(), *[WIDTH] * 5, K]
+net = MLP(WIDTHS, batch_norm=True).to(DEVICE)
+features = net.features(x_train)
+print("features", tuple(features.shape), "→ logits", tuple(net.head(features).shape))
+
+# %% [markdown]
+# ## What should the features look like?
+#
+# After a while the network labels every training image correctly. What follows is called the
+# *terminal phase of training* {cite}`papyan2020prevalence`: the training error is zero, the loss is
+# not, and training goes on. Suppose you could place the features by hand. What would you wish for?
+#
+# Write $h_{k,i}$ for the feature of example $i$ of class $k$, $\bar h_k = \frac1n \sum_i h_{k,i}$ for
+# the class means and $\bar h = \frac1K \sum_k \bar h_k$ for their mean.
+#
+# :::{prf:definition} Neural collapse
+# :label: def-nc
+#
+# A classifier has collapsed, in the limit of its training, if
+#
+# - **NC1, variability collapse:** every example sits on its class mean,
+#   $h_{k,i} \to \bar h_k$;
+# - **NC2, simplex ETF:** the centred means $\bar h_k - \bar h$ have one common length, and the cosine
+#   between any two of them is $-\frac{1}{K-1}$;
+# - **NC3, self-duality:** classifier and centred means are the same up to scale,
+#   $w_k / \|w_k\| \to (\bar h_k - \bar h) / \|\bar h_k - \bar h\|$, where $w_k$ is row $k$ of $W$;
+# - **NC4, nearest centre:** the classifier decides for the class whose mean is nearest,
+#   $\arg\max_k (Wh + b)_k = \arg\min_k \| h - \bar h_k \|$.
+# :::
+#
+# Each wish is reasonable on its own. If examples of one class differ, some of them lie closer to the
+# border than others, and pulling them together moves the worst ones away from it: that is NC1. If the
+# means stood at unequal angles, two classes would be easier to confuse than necessary: NC2 asks for
+# the best worst case. Once the features are fixed, the best rows of $W$ are the directions that
+# separate each mean from the others, and for means in such a symmetric position these are the means
+# themselves: NC3. And when all of that holds, "largest score" and "nearest mean" are the same rule:
+# NC4. What is remarkable is not that the four are desirable but that gradient descent, told only to
+# lower {eq}`eq-training`, brings them about.
+#
+# ## Why −1/(K−1)?
+#
+# How far apart can $K$ directions be? Two can point in opposite ways, at cosine −1. A third must then
+# give way. The exact answer has a three-line proof.
+#
+# :::{prf:theorem} Rankin's simplex bound
+# :label: thm-rankin
+#
+# For any $K \ge 2$ unit vectors $u_1, \dots, u_K$,
+#
+# $$\max_{k \neq k'} \langle u_k, u_{k'} \rangle \ge -\frac{1}{K-1},$$
+#
+# with equality exactly if $\langle u_k, u_{k'} \rangle = -\frac{1}{K-1}$ for all $k \ne k'$. Such
+# vectors exist in $\mathbb R^d$ if and only if $d \ge K - 1$.
+# :::
+#
+# :::{prf:proof}
+# A square is not negative. Expand it, and bound each of the $K(K-1)$ mixed terms by the largest:
+#
+# $$
+# 0 \le \Big\| \sum_k u_k \Big\|^2 = K + \sum_{k \ne k'} \langle u_k, u_{k'} \rangle
+#   \le K + K (K-1) \max_{k \ne k'} \langle u_k, u_{k'} \rangle .
+# $$
+#
+# Solving for the maximum gives the bound. Where the maximum is $-\frac{1}{K-1}$, the right-hand end is
+# zero, so both inequalities are equalities: the second says that all mixed terms equal the maximum.
+# Conversely, if all of them equal $-\frac1{K-1}$, so does their maximum.
+#
+# The Gram matrix of such vectors is $G = \frac{K}{K-1} \big( I - \frac1K 11^\top \big)$, a multiple of
+# the projection onto the vectors that sum to zero. It is positive semidefinite, so it *is* the Gram
+# matrix of some vectors, and it has rank $K - 1$, so these span $K - 1$ dimensions: they fit into
+# $\mathbb R^d$ if and only if $d \ge K - 1$.
+# :::
+#
+# This arrangement is the *simplex equiangular tight frame*, ETF for short: two opposite points for
+# $K = 2$, the corners of an equilateral triangle for $K = 3$, of a regular tetrahedron for $K = 4$.
+# The proof also tells that its vectors sum to zero, which is why NC2 looks at *centred* means.
+#
+# Do not take the theorem's word for it. Let four points on the sphere repel each other, from a random
+# start, and see where they come to rest.
+
+# %%
+points = torch.randn(4, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+solver = torch.optim.SGD([points], lr=0.5)
+off_diagonal = ~torch.eye(4, dtype=torch.bool)
+
+
+def cosines(vectors):
+    unit = vectors / vectors.norm(dim=1, keepdim=True)
+    return unit @ unit.T
+
+
+for _ in range(500):
+    repulsion = torch.exp(4 * cosines(points)[off_diagonal]).sum()
+    solver.zero_grad()
+    repulsion.backward()
+    solver.step()
+
+claims.check("etf-repulsion", cosines(points)[off_diagonal], -1 / 3, abs=1e-3)
+
+random_sets = torch.randn(20_000, 4, 3, generator=generator, dtype=torch.float64)
+unit = random_sets / random_sets.norm(dim=2, keepdim=True)
+largest = (unit @ unit.mT)[:, off_diagonal].amax(1)
+claims.check("rankin-bound", largest, above=-1 / 3)
+
+# %% mystnb={"figure": {"name": "fig-tetrahedron", "caption": "The simplex ETF of four classes is a regular tetrahedron, and its vectors sum to zero. It needs three dimensions, one fewer than there are classes."}, "image": {"alt": "Four coloured arrows in three dimensions from the origin to the corners of a regular tetrahedron, whose six edges are drawn in grey."}}
+frame = simplex_etf(4, 3)
+
+
+def draw_frame(ax, frame):
+    """Draw vectors as arrows from the origin, with a grey line between every two tips."""
+    for k, tip in enumerate(frame):
+        ax.plot(*zip((0, 0, 0), tip, strict=True), color=COLOURS[k], linestyle="-")
+        for other in frame[k + 1 :]:
+            ax.plot(*zip(tip, other, strict=True), color="0.6", linewidth=0.8, linestyle="-")
+    ax.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), xticks=[], yticks=[], zticks=[])
+    ax.set_box_aspect((1, 1, 1), zoom=1.3)
+
+
+fig, ax = plt.subplots(figsize=(4, 3.4), subplot_kw={"projection": "3d"})
+draw_frame(ax, frame.tolist())
+plt.show()
+
+# %% [markdown]
+# :::{admonition} Slide check: how many dimensions?
+# :class: warning
+# Lecture 003, *Neural Collapse in Classification II*, says that collapsed features live on a
+# $K$-dimensional subspace. After centring it is $K - 1$: the means sum to zero, so one of them is
+# determined by the others. Two lines show it, on means that are as generic as can be.
+# :::
+
+# %%
+means = torch.randn(10, 100, generator=generator, dtype=torch.float64)
+claims.check("centred-means-rank", torch.linalg.matrix_rank(means - means.mean(0)), 9)
+
+# %% [markdown]
+# ## From four wishes to four numbers
+#
+# To watch collapse happen we need a number for each property, zero when it holds.
+#
+# **NC1.** Compare the scatter within the classes with the scatter between them, direction by
+# direction. With
+#
+# $$
+# \Sigma_W = \frac1N \sum_{k,i} (h_{k,i} - \bar h_k)(h_{k,i} - \bar h_k)^\top, \qquad
+# \Sigma_B = \frac1K \sum_k (\bar h_k - \bar h)(\bar h_k - \bar h)^\top ,
+# $$
+#
+# the measure is
+#
+# $$\mathrm{NC}_1 = \operatorname{tr}\big( \Sigma_W \Sigma_B^\dagger \big).$$ (eq-nc1)
+#
+# The pseudo-inverse is not a nicety: $\Sigma_B$ has rank at most $K - 1$ in a space of $d$ dimensions.
+#
+# **NC2 and NC3.** An ETF is recognised by its Gram matrix, whatever its size and orientation. So scale
+# the Gram matrix to norm one and subtract that of an ETF,
+#
+# $$
+# \Big\| \frac{G}{\|G\|_F} - \frac{1}{\sqrt{K-1}} \Big( I - \frac1K 11^\top \Big) \Big\|_F ,
+# $$ (eq-nc2)
+#
+# with $G = \bar H \bar H^\top$ for the centred means $\bar H$ (rows), $G = W W^\top$ for the classifier,
+# and $G = W \bar H^\top$ for NC3. Both matrices have norm one, so the distance lies between 0 and 2.
+#
+# **NC4** is a fraction: how often the two rules disagree.
+#
+# ### Computing NC1 without large matrices
+#
+# Formula {eq}`eq-nc1` read literally asks for two $d \times d$ matrices and a singular value
+# decomposition. For $d = 2048$ features that is slow, and in single precision it goes wrong, as we
+# shall see. There is no need for either.
+#
+# :::{prf:lemma} NC1 from a small matrix
+# :label: lem-gram
+#
+# Let $M$ be the $K \times d$ matrix of class means, let the columns of $C \in \mathbb R^{K \times (K-1)}$
+# be an orthonormal basis of the vectors that sum to zero, and let $B = C^\top M$ have full rank $K-1$.
+# With $A = \sqrt K \, (B B^\top)^{-1} B$,
+#
+# $$\Sigma_B^\dagger = A^\top A, \qquad
+# \mathrm{NC}_1 = \frac1N \sum_{k,i} \big\| A (h_{k,i} - \bar h_k) \big\|^2 .$$
+# :::
+#
+# :::{prf:proof}
+# $C C^\top = I - \frac1K 11^\top$ centres the means, hence $\Sigma_B = \frac1K M^\top C C^\top M =
+# \frac1K B^\top B$. Put $S = A^\top A = K B^\top (B B^\top)^{-2} B$ and multiply:
+# $\Sigma_B S = B^\top (B B^\top)^{-1} B = S \Sigma_B$, which is the orthogonal projection $P$ onto the row
+# space of $B$. It is symmetric, $P \Sigma_B = \Sigma_B$ and $P S = S$: these are the four
+# Moore–Penrose conditions, so $S = \Sigma_B^\dagger$. Finally
+# $\operatorname{tr}(\Sigma_W A^\top A) = \operatorname{tr}(A \Sigma_W A^\top)$ is the average of
+# $\| A (h_{k,i} - \bar h_k) \|^2$.
+# :::
+#
+# The one direction in which the means carry nothing is removed by $C$ *exactly*; no threshold has to
+# guess which singular values are "really" zero. What remains to invert has $K - 1$ rows. In code the
+# lemma is as short as on paper, and a simplex ETF supplies $C$: its columns, rescaled, are orthonormal
+# and sum to zero.
+
+
+# %%
+def nc1_from_lemma(features, labels):
+    classes = labels.unique()
+    means = torch.stack([features[labels == k].mean(0) for k in classes])
+    K = len(means)
+    C = simplex_etf(K, K - 1, dtype=features.dtype) * ((K - 1) / K) ** 0.5
+    B = C.T @ means
+    A = K**0.5 * torch.linalg.solve(B @ B.T, B)
+    return ((features - means[labels]) @ A.T).square().sum() / len(features)
+
+
+h = torch.randn(500, 30, generator=generator, dtype=torch.float64)
+y = torch.arange(500) % 5
+S_W, S_B = torch.zeros(30, 30).double(), torch.zeros(30, 30).double()
+means = torch.stack([h[y == k].mean(0) for k in range(5)])
+for k in range(5):
+    S_W += (h[y == k] - means[k]).T @ (h[y == k] - means[k]) / 500
+    S_B += torch.outer(means[k] - means.mean(0), means[k] - means.mean(0)) / 5
+textbook = torch.trace(S_W @ torch.linalg.pinv(S_B, rtol=1e-10))
+
+claims.check("nc1-lemma", nc1_from_lemma(h, y) / textbook, 1, rel=1e-9)
+claims.check("nc1-library", nc1(h, y) / textbook, 1, rel=1e-9)
+
+# %% [markdown]
+# The library's `nc1` is this lemma with the care that large inputs need: it checks them, works through
+# them in pieces, and accumulates in double precision.
+#
+# ### A case with a known answer
+#
+# A measure is trustworthy once it gives the right number where we know it. Put the class means on an
+# ETF of radius $a$ and add isotropic noise of standard deviation $s$ per coordinate. The vectors of an
+# ETF satisfy $\sum_k u_k u_k^\top = \frac{K}{K-1} P$, with $P$ the projection onto their span, so
+# $\Sigma_B = \frac{a^2}{K-1} P$. With $\Sigma_W = s^2 I$ and $\operatorname{tr} P = K - 1$,
+#
+# $$\mathrm{NC}_1 = \operatorname{tr}\Big( s^2 \, \frac{K-1}{a^2} P \Big)
+#   = \frac{s^2 (K-1)^2}{a^2} .$$ (eq-etf-noise)
+
+
+# %%
+def noisy_etf(num_classes, dim, samples_per_class, radius, noise):
+    """Draw features around a simplex ETF: (N, d) rows and their labels."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(num_classes).repeat(samples_per_class)
+    means = radius * simplex_etf(num_classes, dim, generator=generator, dtype=torch.float64)
+    shape = (len(labels), dim)
+    return means[labels] + noise * torch.randn(
+        shape, generator=generator, dtype=means.dtype
+    ), labels
+
+
+closed_form = 0.1**2 * (10 - 1) ** 2 / 2.0**2
+h, y = noisy_etf(10, 30, samples_per_class=2000, radius=2.0, noise=0.1)
+claims.check("nc1-etf-noise", nc1(h, y) / closed_form, 1, rel=0.03)
+
+# %% [markdown]
+# Drag the noise in the next figure. Three classes need a plane only, so you see all there is: at
+# $s = 0.1$ the classes are three tight dots; at $s = 0.5$ the noise reaches the neighbours, and the
+# measure has grown twenty-five-fold, because it counts squares.
+
+
+# %%
+def draw_noise(noise):
+    h, y = noisy_etf(3, 2, samples_per_class=80, radius=1.0, noise=noise)
+    levels = np.linspace(0.02, 0.72, 50)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2))
+    for k in range(3):
+        left.scatter(*h[y == k].T, s=8, color=COLOURS[k], marker="osD"[k])
+    left.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal", title=f"noise s = {noise}")
+    right.plot(levels, levels**2 * 4, color="0.3", label="$s^2 (K-1)^2 / a^2$")
+    right.plot(noise, nc1(h, y), "o", color=COLOURS[1], label="measured")
+    right.set(xlabel="noise $s$", ylabel="NC1", yscale="log", xscale="log")
+    right.legend()
+    return fig
+
+
+explore(
+    draw_noise,
+    name="nc1-against-noise",
+    alt="Left, 80 points of each of three classes around the corners of an equilateral triangle; "
+    "right, NC1 against the noise on logarithmic axes, a straight line with the measured value",
+    caption="NC1 against noise: three classes on a simplex ETF of radius 1 in the plane.",
+    labels={"noise": "Noise s"},
+    noise=[0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7],
+    start={"noise": 0.1},
+)
+
+# %% [markdown]
+# ## Watching a network collapse
+#
+# Now the real thing. Three networks start from the same weights and minimise the same objective
+# {eq}`eq-training`, with three very different algorithms: stochastic gradient descent with momentum,
+# Adam, and L-BFGS, which sees all data at once and uses curvature. Lecture 003 (*NC is algorithm
+# independent*) shows this for a ResNet-18 on CIFAR-10. If collapse were a quirk of SGD's noise, L-BFGS
+# would not show it.
+
+
+# %%
+def measurements(x, y):
+    """Return the metrics to record, for the features of the inputs x with labels y."""
+
+    def statistics(net):
+        return ClassStatistics.from_features(net.features(x), y)
+
+    return {
+        "nc1": lambda net: nc1(net.features(x), y),
+        "nc2": lambda net: nc2(statistics(net).centred_means),
+        "nc3": lambda net: nc3(net.head.weight, statistics(net).means),
+        "nc4": lambda net: nc4(net.features(x), y, net.head.weight, net.head.bias),
+        "train accuracy": lambda net: (net(x).argmax(1) == y).double().mean(),
+        "test accuracy": lambda net: (net(x_test).argmax(1) == y_test).double().mean(),
+    }
+
+
+EPOCHS = 600 if DATASET == "digits" else 150
+SETTINGS = {
+    "SGD": {"optimizer": "sgd", "lr": 0.05, "epochs": EPOCHS, "milestones": [EPOCHS * 5 // 6]},
+    "Adam": {"optimizer": "adam", "lr": 1e-3, "epochs": EPOCHS, "milestones": [EPOCHS * 5 // 6]},
+    "L-BFGS": {"optimizer": "lbfgs", "lr": 1.0, "epochs": 40},
+}
+BATCH = {"batch_size": 350, "weight_decay": 2e-3}
+
+runs, nets = {}, {}
+for name, settings in SETTINGS.items():
+    seed_everything(0)
+    nets[name] = MLP(WIDTHS, batch_norm=True).to(DEVICE)
+    runs[name] = train(
+        nets[name],
+        x_train,
+        y_train,
+        **settings,
+        **BATCH,
+        metrics=measurements(x_train, y_train),
+        every=settings["epochs"] // 40,
+    )
+
+# %% mystnb={"figure": {"name": "fig-algorithms", "caption": "Three algorithms, one destination. A dot marks where the training error first is zero: most of the collapse happens to its right, in the terminal phase. (L-BFGS takes 40 outer steps, the others 600 epochs.)"}, "image": {"alt": "Three panels with NC1, NC2 and NC3 against the share of training done, on logarithmic axes. In each, the curves of SGD, Adam and L-BFGS fall by one to five orders of magnitude, most of it after the training error has reached zero."}}
+fig, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharex=True)
+for ax, metric, title in zip(
+    axes, ["nc1", "nc2", "nc3"], ["NC1: variability", "NC2: angles", "NC3: duality"], strict=True
+):
+    for (name, run), style, colour in zip(runs.items(), ["-", "--", "-."], COLOURS, strict=False):
+        progress = np.array(run.epochs) / run.epochs[-1]
+        terminal = int(np.argmax(np.array(run["train accuracy"]) == 1))
+        ax.plot(progress, run[metric], style, color=colour, label=name)
+        ax.plot(progress[terminal], run[metric][terminal], "o", color=colour)
+    ax.set(title=title, yscale="log", xlabel="share of training")
+axes[0].legend()
+plt.show()
+
+# %% [markdown]
+# The network had a hundred dimensions to place its features in, and fits its training set long before
+# the end. Nothing in {eq}`eq-training` mentions class means or angles. The measures fall all the same,
+# for all three algorithms.
+
+# %%
+final = {metric: [run[metric][-1] for run in runs.values()] for metric in runs["SGD"].values}
+
+claims.check("collapse-terminal-phase", final["train accuracy"], 1)
+claims.check("collapse-nc1", final["nc1"], below=0.05)
+claims.check("collapse-nc2", final["nc2"], below=0.2)
+claims.check("collapse-nc3", final["nc3"], below=0.15)
+claims.check("collapse-nc4", final["nc4"], 0)
+
+# %% [markdown]
+# Ten means cannot be drawn, but four can: the centred means of four classes span three dimensions
+# exactly. So train the same network on the digits 0 to 3, keep the features after every epoch, and look
+# at them in the space of their means, turned so that it fits the tetrahedron best. Drag the epoch.
+
+# %%
+four = y_train < 4
+x_four, y_four = x_train[four], y_train[four]
+seed_everything(0)
+net = MLP([x_train[0].numel(), *[WIDTH] * 5, 4], batch_norm=True).to(DEVICE)
+history = train(
+    net,
+    x_four,
+    y_four,
+    epochs=300,
+    lr=0.05,
+    batch_size=140,
+    weight_decay=2e-3,
+    metrics={
+        "features": lambda net: net.features(x_four).double().cpu(),
+        "nc1": lambda net: nc1(net.features(x_four), y_four),
+    },
+)
+claims.check("collapse-four-classes", history["nc1"][-1], below=0.02)
+
+
+def in_means_space(h, y):
+    """Return the features' coordinates (N, 3) in the span of four centred means, best fit to an ETF."""
+    statistics = ClassStatistics.from_features(h, y)
+    centred = statistics.centred_means
+    axes = torch.linalg.svd(centred, full_matrices=False)[2][:3]
+    # Procrustes: the rotation that brings the means closest to the tetrahedron.
+    left, _, right = torch.linalg.svd((centred @ axes.T).T @ simplex_etf(4, 3, dtype=h.dtype))
+    coordinates = (h - statistics.global_mean) @ axes.T @ (left @ right)
+    return coordinates / centred.norm(dim=1).mean()
+
+
+def draw_epoch(epoch):
+    y = y_four.cpu()
+    coordinates = in_means_space(history["features"][epoch], y)
+    fig, ax = plt.subplots(figsize=(5, 4), subplot_kw={"projection": "3d"})
+    draw_frame(ax, simplex_etf(4, 3).tolist())
+    for k in range(4):
+        points = coordinates[y == k]
+        ax.scatter(*points.T, s=5, color=COLOURS[k], alpha=0.5, label=f"digit {k}")
+        ax.scatter(*points.mean(0), s=60, color=COLOURS[k], edgecolor="black", depthshade=False)
+    ax.set_title(f"epoch {epoch}: NC1 = {history['nc1'][epoch]:.2g}")
+    ax.legend(loc="upper left", markerscale=2)
+    return fig
+
+
+explore(
+    draw_epoch,
+    name="means-become-etf",
+    alt="Features of four digits in the three dimensions of their class means, with the means as "
+    "larger dots and a regular tetrahedron for comparison: spread clouds at first, then every "
+    "class shrinks to one corner",
+    caption="Class means becoming a simplex ETF: small dots are training images, large ones class "
+    "means, lines the tetrahedron.",
+    labels={"epoch": "Epoch"},
+    epoch=[0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300],
+    start={"epoch": 3},
+)
+
+# %% [markdown]
+# ## Collapse needs no meaning: random labels
+#
+# Perhaps the features collapse because images of a digit resemble each other. Test it: take 50 images
+# per class and shuffle their labels, so that nothing connects image and label. A network can only learn
+# them by heart. Does it then still build an ETF?
+
+# %%
+few = torch.cat([(y_train == k).nonzero().flatten()[:50] for k in range(K)])
+x_few = x_train[few]
+y_random = y_train[few][torch.randperm(len(few), generator=generator).to(DEVICE)]
+
+random_runs = {}
+for width in [10, 20, 50, 100, 200]:
+    seed_everything(0)
+    net = MLP([x_train[0].numel(), *[width * SCALE] * 5, K], batch_norm=True).to(DEVICE)
+    random_runs[width] = train(
+        net,
+        x_few,
+        y_random,
+        epochs=800,
+        lr=0.05,
+        milestones=[600],
+        batch_size=250,
+        weight_decay=2e-3,
+        metrics=measurements(x_few, y_random),
+        every=800,
+    )
+
+# %% mystnb={"figure": {"name": "fig-random-labels", "caption": "Random labels: NC1 against the width of the network, with the training and test accuracy below. A network that is wide enough to memorise collapses; on test images it can only guess."}, "image": {"alt": "Upper panel, NC1 against network width 10 to 200 on logarithmic axes, falling from several hundred to below 0.01. Lower panel, training accuracy rising to 1 at width 50 and test accuracy near 0.1 throughout."}}
+widths = list(random_runs)
+last = {m: [run[m][-1] for run in random_runs.values()] for m in random_runs[10].values}
+fig, (top, bottom) = plt.subplots(2, 1, figsize=(6, 4), sharex=True, height_ratios=[3, 2])
+top.loglog(widths, last["nc1"], "o-")
+top.set(ylabel="NC1")
+bottom.plot(widths, last["train accuracy"], "o-", label="training accuracy")
+bottom.plot(widths, last["test accuracy"], "s--", label="test accuracy")
+bottom.set(xlabel="width", ylim=(0, 1.1), xticks=widths, xticklabels=widths)
+bottom.minorticks_off()
+bottom.legend(loc="center right")
+plt.show()
+
+# %%
+claims.check("random-labels-fit", last["train accuracy"][-2:], 1)
+claims.check("random-labels-collapse", last["nc1"][-2:], below=0.1)
+claims.check("random-labels-narrow", last["nc1"][0], above=1)
+claims.check("random-labels-chance", last["test accuracy"], below=0.2)
+
+# %% [markdown]
+# It does, once the network is wide enough. So collapse is not a property of the data. It is what a
+# sufficiently flexible map does when it is trained past zero error, whatever it is trained on. This is
+# the reason to study a model in which the features are not computed from inputs at all but are free
+# variables: the unconstrained features model, which the next chapter takes up.
+#
+# ## What collapse says about test error
+#
+# The random-label networks answer the question bluntly: collapse on the *training* set says nothing
+# about test accuracy. They collapse and guess.
+#
+# What about features of *test* images? Take the network that SGD trained on the true labels. Its test
+# images are mostly classified correctly, yet their features have not collapsed nearly as far.
+
+# %%
+with torch.no_grad():
+    on_train = nc1(nets["SGD"].eval().features(x_train), y_train)
+    on_test = nc1(nets["SGD"].features(x_test), y_test)
+
+claims.check("test-accuracy", final["test accuracy"], above=0.9)
+claims.check("test-nc1", on_test / on_train, above=30)
+
+# %% mystnb={"figure": {"name": "fig-test-features", "caption": "Training and test features of three classes, along the two directions in which their means differ. Training features sit on the means; test features are drawn out towards the classes they are mistaken for."}, "image": {"alt": "Two scatter plots of three digit classes in the plane of their means. Left, the training features form three points at the corners of a triangle. Right, the test features cluster near the same corners, with some stretched towards other corners or the centre."}}
+with torch.no_grad():
+    three = [3, 8, 9] if K >= 10 else [0, 1, 2]
+    h_train, h_test = (nets["SGD"].features(x).double() for x in (x_train, x_test))
+    statistics = ClassStatistics.from_features(h_train, y_train)
+    corners = statistics.means[three]
+    plane = torch.linalg.svd(corners - corners.mean(0), full_matrices=False)[2][:2]
+fig, axes = plt.subplots(1, 2, figsize=(7, 3.4), sharex=True, sharey=True)
+for ax, h, y, title in zip(
+    axes, [h_train, h_test], [y_train, y_test], ["training images", "test images"], strict=True
+):
+    for k, colour, marker in zip(three, COLOURS, "osD", strict=False):
+        points = ((h[y == k] - corners.mean(0)) @ plane.T).cpu()
+        ax.scatter(*points.T, s=12, color=colour, marker=marker, alpha=0.6, label=f"class {k}")
+    ax.set(title=title, aspect="equal")
+axes[0].legend()
+plt.show()
+
+# %% [markdown]
+# Test accuracy is decided by where the map sends *new* images, and collapse on the training set does
+# not reach that far. The lectures quote from {cite}`papyan2020prevalence` that test accuracy and
+# robustness improve during the terminal phase of the networks studied there; that is an observation
+# about those networks, not a consequence of collapse.
+#
+# ## Why weight decay matters
+#
+# Without the penalty in {eq}`eq-training` the cross-entropy has no minimiser: doubling $W$ lowers the
+# loss of any classifier that is right everywhere. The directions may still converge, but so slowly that
+# you will rarely see it. The penalty makes the optimum finite, and a network can reach it. Compare four
+# strengths, with everything else the same.
+
+# %%
+decays = [0.0, 2e-4, 2e-3, 2e-2]
+decay_runs = {2e-3: runs["SGD"]}
+for decay in decays:
+    if decay not in decay_runs:
+        seed_everything(0)
+        net = MLP(WIDTHS, batch_norm=True).to(DEVICE)
+        decay_runs[decay] = train(
+            net,
+            x_train,
+            y_train,
+            **SETTINGS["SGD"],
+            **BATCH | {"weight_decay": decay},
+            metrics=measurements(x_train, y_train),
+            every=EPOCHS // 20,
+        )
+
+# %% mystnb={"figure": {"name": "fig-weight-decay", "caption": "The same network and the same SGD with four weight decays. All fit the training set; only weight decay brings the features to the ETF within the time of training."}, "image": {"alt": "Two panels, NC1 and NC3 against the epoch on a logarithmic axis, one curve for each of four weight decays. Without weight decay both measures level off above 0.1; with 0.002 and 0.02 they fall far lower."}}
+fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2))
+for decay, style, colour in zip(decays, [":", "-.", "-", "--"], COLOURS, strict=False):
+    for ax, metric in zip(axes, ["nc1", "nc3"], strict=True):
+        run = decay_runs[decay]
+        ax.semilogy(run.epochs, run[metric], style, color=colour, label=f"λ = {decay:g}")
+        ax.set(title=metric.upper(), xlabel="epoch")
+axes[1].legend()
+plt.show()
+
+# %%
+claims.check("weight-decay-none", decay_runs[0.0]["nc1"][-1], above=0.05)
+claims.check(
+    "weight-decay-gain", decay_runs[0.0]["nc1"][-1] / decay_runs[2e-3]["nc1"][-1], above=10
+)
+claims.check("weight-decay-fit", [run["train accuracy"][-1] for run in decay_runs.values()], 1)
+
+# %% [markdown]
+# How large may $\lambda$ be? There is a threshold beyond which the best features are zero. The next
+# chapter computes it.
+#
+# ## Three traps in the measurement
+#
+# Measures of collapse are easy to get wrong, because what is left at the end of training is small. Each
+# of the following was seen in public code.
+#
+# :::{admonition} Trap 1: one name, two scales
+# :class: warning
+# Some authors divide {eq}`eq-nc1` by $K$. The curves have the same shape, and the numbers differ by a
+# factor of ten on ten classes. This book follows the slides and does not divide. Before you compare a
+# number with a paper, find out which one the paper means.
+# :::
+#
+# :::{admonition} Trap 2: a pseudo-inverse that inverts noise
+# :class: warning
+# $\Sigma_B$ has rank $K - 1$. Formed as a $d \times d$ matrix in single precision, its other singular
+# values are not zero but rounding errors, and a pseudo-inverse with a tiny cutoff inverts them.
+# The collapsed features that follow have $\mathrm{NC}_1$ of about 0.008; see what the shortcut makes
+# of it.
+# :::
+
+# %%
+h, y = noisy_etf(10, 100, samples_per_class=100, radius=1.0, noise=0.01)
+h = h.float() + 1.0  # like ReLU features, the means are not centred
+
+means = torch.stack([h[y == k].mean(0) for k in range(10)])
+deviations, centred = h - means[y], means - means.mean(0)
+S_W, S_B = deviations.T @ deviations / len(h), centred.T @ centred / 10
+shortcut = np.trace(S_W.numpy() @ np.linalg.pinv(S_B.numpy(), rcond=1e-15))
+
+claims.check("nc1-collapsed", nc1(h, y), 0.01**2 * 81, rel=0.05)
+claims.check("pinv-trap", abs(shortcut) / float(nc1(h, y)), above=1000)
+
+# %% [markdown]
+# The shortcut is wrong by more than three orders of magnitude (on many machines it is even negative),
+# and over the course of a training it still looks like a curve. {prf:ref}`lem-gram` has no cutoff to
+# get wrong.
+#
+# :::{admonition} Trap 3: an accumulator that eats the data
+# :class: warning
+# `tensor.numpy()` on the CPU does not copy: the array and the tensor share their memory. If the first
+# sample of a class is used as the accumulator of the class mean, the sums are written *into the
+# features*, and the sample becomes the mean. A scatter computed afterwards lacks one sample per class:
+# it is too small by the factor $\frac{n-1}{n}$, and there is no error to notice.
+# :::
+#
+# To catch it we need features whose scatter is known exactly. Orthonormal ones will do: for
+# $h_{k,i}$ the $N$ unit vectors, $\|\bar h_k\|^2 = \frac1n$, so
+# $\operatorname{tr} \Sigma_W = 1 - \frac1n$ and
+# $\operatorname{tr} \Sigma_B = \frac1n - \frac1{nK} = \frac{K-1}{nK}$. Their ratio is
+# $\frac{(n-1)K}{K-1}$, without any rounding to hide behind.
+
+
+# %%
+def class_means_eating_data(features, labels):
+    means, counts = {}, {}
+    for row, k in zip(features, labels.tolist(), strict=True):
+        counts[k] = counts.get(k, 0) + 1
+        if k not in means:
+            means[k] = row.numpy()  # no copy: this *is* the first sample of class k
+        else:
+            means[k] += row.numpy()
+    for k in means:
+        means[k] /= counts[k]
+    return torch.stack([torch.from_numpy(means[k].copy()) for k in sorted(means)])
+
+
+def trace_ratio(features, labels, means):
+    within = (features - means[labels]).square().sum() / len(features)
+    between = (means - means.mean(0)).square().sum() / len(means)
+    return within / between
+
+
+n = 8
+h, y = torch.eye(5 * n, dtype=torch.float64), torch.arange(5).repeat_interleave(n)
+exact = (n - 1) * 5 / (5 - 1)
+
+statistics = ClassStatistics.from_features(h, y)
+claims.check("orthonormal-ratio", trace_ratio(h, y, statistics.means), exact, rel=1e-12)
+
+spoiled = h.clone()
+means = class_means_eating_data(spoiled, y)
+claims.check("aliasing-means", (means - statistics.means).abs().max(), below=1e-15)
+claims.check("aliasing-ratio", trace_ratio(spoiled, y, means) / exact, (n - 1) / n, rel=1e-12)
+
+# %% [markdown]
+# The means are right, which is why nobody looked further; the features are not what they were.
+#
+# ## Measuring in batches
+#
+# A million features of dimension 2048 do not fit into memory twice. The class `NeuralCollapse` takes
+# them batch by batch, in one pass, and merges exactly across processes: the same three lines run under
+# `torchrun` on many GPUs. The price is one $d \times d$ matrix, because a single pass does not know the
+# means beforehand; if you can afford to visit the features twice, prefer `nc1`.
+
+# %%
+metric = NeuralCollapse(K, WIDTH, classifier=nets["SGD"].head.weight).to(DEVICE)
+with torch.no_grad():
+    for batch, classes in zip(x_train.split(256), y_train.split(256), strict=True):
+        metric.update(nets["SGD"].features(batch), classes)
+claims.check("nc1-in-batches", metric.compute()["nc1"] / on_train, 1, rel=1e-6)
+
+# %% [markdown]
+# ## Exercises
+#
+# :::{exercise}
+# :label: ex-nc-angle
+# What are the angles, in degrees, between the class means of a collapsed network with $K = 2$, 3, 10
+# and 1000 classes? What remains of the difference between an ETF and an orthogonal frame for ImageNet?
+# :::
+#
+# :::{solution} ex-nc-angle
+# :class: dropdown
+# $\arccos\big(-\frac1{K-1}\big)$ is 180°, 120°, 96.38° and 90.06°. With a thousand classes the two
+# frames differ by six hundredths of a degree: the best arrangement of many directions is hardly better
+# than right angles.
+# :::
+#
+# :::{exercise}
+# :label: ex-nc-spectrum
+# Show that if the centred means form an ETF of radius $a$, then $\Sigma_B$ has the eigenvalue
+# $\frac{a^2}{K-1}$ exactly $K-1$ times, and zero otherwise. *Hint:* which matrix has the same nonzero
+# eigenvalues as $\frac1K M^\top M$?
+# :::
+#
+# :::{solution} ex-nc-spectrum
+# :class: dropdown
+# $\frac1K M^\top M$ and $\frac1K M M^\top$ share their nonzero eigenvalues. The second is
+# $\frac{a^2}{K} \cdot \frac{K}{K-1} \big( I - \frac1K 11^\top \big)$, that is $\frac{a^2}{K-1}$ times a
+# projection of rank $K - 1$.
+# :::
+#
+# :::{exercise}
+# :label: ex-nc-blind
+# The orthonormal features of Trap 3 are as far from collapse as can be: every sample stands at a right
+# angle to all others. Compute their NC1. What does the result teach about {eq}`eq-nc1`?
+# :::
+#
+# :::{solution-start} ex-nc-blind
+# :class: dropdown
+# :::
+
+# %%
+claims.check("nc1-blind", nc1(h, y), below=1e-20)
+
+# %% [markdown]
+# It is zero. The deviation $h_{k,i} - \bar h_k$ of an orthonormal sample is orthogonal to all class
+# means, and NC1 looks only along the directions in which means differ. It measures the noise that could
+# lead to a *confusion*, not the noise as a whole; the ratio of traces measures the latter.
+#
+# :::{solution-end}
+# :::
+#
+# :::{exercise}
+# :label: ex-nc-invariance
+# Show that NC1 does not change if all features are rotated, scaled or shifted. Does it change under an
+# arbitrary invertible linear map? *Hint:* treat $d = K - 1$ and $d > K - 1$ separately.
+# :::
+#
+# :::{solution-start} ex-nc-invariance
+# :class: dropdown
+# :::
+#
+# A shift cancels in all differences. For $h \mapsto cQh$ with orthogonal $Q$, $\Sigma_W$ becomes
+# $c^2 Q \Sigma_W Q^\top$ and $\Sigma_B^\dagger$ becomes $c^{-2} Q \Sigma_B^\dagger Q^\top$; the trace of
+# the product is unchanged. For an invertible $T$ and $d = K - 1$, $\Sigma_B$ is invertible for means in
+# general position, $\Sigma_B^{-1}$ becomes $T^{-\top} \Sigma_B^{-1} T^{-1}$, and the trace is unchanged
+# as well. For $d > K - 1$ it is not: $T$ can tilt the noise into the span of the means.
+
+# %%
+h, y = noisy_etf(4, 3, samples_per_class=50, radius=1.0, noise=0.3)
+T = torch.randn(3, 3, generator=generator, dtype=h.dtype)
+claims.check("nc1-linear-map-small", nc1(h @ T.T, y) / nc1(h, y), 1, rel=1e-9)
+
+h, y = noisy_etf(4, 20, samples_per_class=50, radius=1.0, noise=0.3)
+T = torch.randn(20, 20, generator=generator, dtype=h.dtype)
+claims.check("nc1-linear-map-large", (nc1(h @ T.T, y) / nc1(h, y) - 1).abs(), above=0.1)
+
+# %% [markdown]
+# :::{solution-end}
+# :::
+#
+# :::{exercise}
+# :label: ex-nc-relu
+# The features of our networks come out of a ReLU, so they are non-negative, and two non-negative
+# vectors cannot have a negative cosine. How can NC2 hold all the same? Find $K$ non-negative unit
+# vectors whose *centred* versions form a simplex ETF, and look at the uncentred class means of the
+# network that SGD trained.
+# :::
+#
+# :::{solution-start} ex-nc-relu
+# :class: dropdown
+# :::
+#
+# Take the first $K$ unit vectors. Their Gram matrix is $I$, and centring turns it into
+# $I - \frac1K 11^\top$, that of an ETF. The features of a ReLU network should therefore be orthogonal
+# before and an ETF after centring, and that is what training finds.
+
+# %%
+basis = torch.eye(6, 8, dtype=torch.float64)
+claims.check("orthogonal-centres-to-etf", nc2(basis - basis.mean(0)), below=1e-12)
+
+with torch.no_grad():
+    means = ClassStatistics.from_features(nets["SGD"].features(x_train), y_train).means.cpu()
+uncentred = cosines(means)[~torch.eye(K, dtype=torch.bool)]
+claims.check("relu-means-orthogonal", uncentred.mean().abs(), below=0.1)
+
+# %% [markdown]
+# :::{solution-end}
+# :::
+#
+# :::{exercise}
+# :label: ex-nc-four-without-two
+# NC4 can hold without NC2. Construct features and a classifier that agree with the nearest-centre rule
+# everywhere, although the means are far from an ETF. Which choice of $W$ and $b$ makes any set of means
+# work?
+# :::
+#
+# :::{solution-start} ex-nc-four-without-two
+# :class: dropdown
+# :::
+#
+# $\| h - \bar h_k \|^2 = \|h\|^2 - 2 \langle \bar h_k, h \rangle + \| \bar h_k \|^2$, and the first term
+# is the same for all classes. So $W = \bar H$ with $b_k = -\frac12 \| \bar h_k \|^2$ *is* the
+# nearest-centre rule, whatever the means.
+
+# %%
+h = torch.randn(600, 20, generator=generator, dtype=torch.float64) * torch.arange(1, 21)
+y = torch.arange(600) % 6
+statistics = ClassStatistics.from_features(h, y)
+means = statistics.means
+claims.check("nc4-any-means", nc4(h, y, means, -means.square().sum(1) / 2), 0)
+claims.check("nc4-without-nc2", nc2(statistics.centred_means), above=0.2)
+
+# %% [markdown]
+# :::{solution-end}
+# :::
+#
+# :::{exercise}
+# :label: ex-nc-imbalance
+# Keep all images of the digits 0 to 4 but only ten of each of the digits 5 to 9, and train again. Do the
+# classes still collapse? Do the means still form an ETF? *Hint:* look at the cosines between the means
+# of the rare classes; lecture 003 lists imbalanced learning among the uses of neural collapse.
+# :::
+#
+# :::{solution} ex-nc-imbalance
+# :class: dropdown
+# Give `train` the rows `torch.cat([(y_train == k).nonzero().flatten()[: 140 if k < 5 else 10] for k in
+# range(10)])` and plot `cosines(statistics.centred_means)` as an image. NC1 falls as before; NC2 does
+# not: the means of the rare classes come closer to each other than to the frequent ones, since their few
+# examples contribute little to the loss. The theory of the next chapter is for balanced classes, and
+# this is why.
+# :::
+#
+# :::{exercise}
+# :label: ex-nc-open
+# *Open.* Which layers collapse? `net.taps(x)` returns the output of every hidden layer. Plot NC1 of each
+# against its depth, for a network with ten layers, at several epochs; then for random labels. Form a
+# hypothesis on how NC1 falls from layer to layer before you read the chapter on progressive
+# separation.
+# :::
+#
+# :::{solution} ex-nc-open
+# :class: dropdown
+# `[float(nc1(h, y_train)) for h in net.eval().taps(x_train)]` is all you need. On a logarithmic axis the
+# points of a well-trained network come close to a straight line: every layer reduces the variability by
+# about the same factor. Where the line bends depends on depth, training time and labels, and that is
+# worth a page of your own.
+# :::
+#
+# ## Summary
+#
+# Trained past zero error, a classifier moves its features to their class means (NC1), the means to a
+# simplex ETF (NC2), the weights to the means (NC3), and decides by the nearest mean (NC4).
+#
+# The ETF is the best worst case: no $K$ directions have all cosines below $-\frac1{K-1}$.
+#
+# Collapse does not depend on the algorithm, nor on meaningful labels; it needs a wide network, time, and
+# weight decay.
+#
+# It describes the training set. Test error is decided elsewhere.
+#
+# Measure it on the Gram matrix of the means, in a precision that survives small numbers, and never in
+# the memory of your data.
+#
+# ## Further reading
+#
+# {cite}`papyan2020prevalence` discovered the phenomenon. {cite}`zhu2021geometric` explain it with free
+# features and define the measures used here; {cite}`mixon2020neural` proposed that model.
+# {cite}`rankin1955closest` has the bound, in the language of packing caps on a sphere.

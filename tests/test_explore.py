@@ -1,0 +1,518 @@
+import base64
+import io
+import json
+import re
+import shutil
+import sys
+import warnings
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+from lecturelib.explore import explore, explore_html
+
+DATA_URI = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+")
+
+
+def draw(epoch, noise=0.0, colour="tab:blue"):
+    fig, ax = plt.subplots(figsize=(3, 2))
+    ax.plot([0, 1], [epoch, noise], color=colour)
+    ax.set(xlim=(0, 1), ylim=(-1, 5))
+    return fig
+
+
+def make(draw=draw, name="demo", alt="A line", epoch=(0, 1, 2), **arguments):
+    return explore_html(draw, name=name, alt=alt, epoch=epoch, **arguments)
+
+
+def stored(html):
+    data = re.search(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)[1]
+    return json.loads(data)
+
+
+def pixels(uri):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGB"))
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    """Collect what is displayed, as a notebook would show it."""
+    outputs = []
+    monkeypatch.setattr("IPython.display.display", outputs.append)
+    return outputs
+
+
+# The html ---------------------------------------------------------------------------------------
+
+
+def test_the_same_call_gives_the_same_html():
+    assert make() == make()
+
+
+def test_apart_from_data_uris_the_html_does_not_depend_on_pixels():
+    def noisy(epoch):
+        fig, ax = plt.subplots(figsize=(3, 2))
+        ax.imshow(np.random.default_rng(epoch).normal(size=(40, 60)))
+        return fig
+
+    def always_the_same(epoch):
+        return draw(1)
+
+    plain, other = make(), make(lambda epoch: draw(epoch, colour="#d62829"))
+    assert plain != other
+    for html in (other, make(noisy), make(always_the_same)):
+        assert DATA_URI.sub("", html) == DATA_URI.sub("", plain)
+
+
+def test_every_data_uri_is_of_the_form_that_is_blanked():
+    html = make()
+    assert len(DATA_URI.findall(html)) == html.count("data:") == 4
+
+
+def test_frames_are_in_product_order_with_the_last_parameter_fastest():
+    seen = []
+
+    def record(**values):
+        seen.append((values["epoch"], values["noise"]))
+        return draw(**values)
+
+    html = make(record, epoch=[0, 4], noise=[0.0, 2.0, 4.0])
+    assert seen == [(0, 0.0), (0, 2.0), (0, 4.0), (4, 0.0), (4, 2.0), (4, 4.0)]
+    data = stored(html)
+    assert data["texts"] == [["0", "4"], ["0", "2", "4"]]
+    assert data["alts"][4] == "A line (epoch: 4, noise: 2)"
+    assert len(set(data["frames"])) == 6
+
+
+def test_start_frame_is_what_shows_first():
+    html = make(epoch=[0, 1], noise=[0.0, 2.0], start={"noise": 2.0}, labels={"noise": "Noise σ"})
+    data = stored(html)
+    tag = re.search(r"<img [^>]*>", html)[0]
+    assert f'src="{data["frames"][1]}"' in tag
+    assert 'alt="A line (epoch: 0, Noise σ: 2)"' in tag
+    assert re.findall(r' value="(\d)"', html) == ["0", "1"]
+
+
+def test_size_is_that_of_the_figure_and_frames_are_coarser_where_the_budget_is_small():
+    large, small = make(), make(budget=40_000)
+    for html in (large, small):
+        assert 'width="300" height="200"' in html
+    assert pixels(stored(large)["frames"][0]).shape == (400, 600, 3)
+    assert pixels(stored(small)["frames"][0]).shape == (250, 375, 3)
+
+
+@pytest.mark.parametrize(
+    "style", [{}, {"figure.facecolor": (1, 1, 1, 0)}, {"savefig.transparent": True}]
+)
+def test_frames_are_white_panels_of_one_size_in_any_style(style):
+    with plt.rc_context({"savefig.bbox": "tight", **style}):
+        frame = pixels(stored(make())["frames"][0])
+    assert frame.shape == (400, 600, 3)
+    assert (frame[:5] == 255).all() and (frame[:, -5:] == 255).all()
+
+
+def test_colours_survive_the_palette():
+    with pytest.warns(UserWarning, match="budget"):  # which leaves the smallest palette
+        html = make(lambda epoch: draw(epoch, colour="tab:red"), budget=1)
+    frame = pixels(stored(html)["frames"][0])
+    assert np.abs(frame.astype(int) - (214, 39, 40)).max(axis=-1).min() <= 6
+
+
+def test_ids_derive_from_the_name_alone():
+    assert re.findall(r'\bid="([^"]*)"', make(name="nc1-against-noise")) == [
+        "explore-nc1-against-noise"
+    ]
+
+
+def test_what_the_user_gives_is_escaped():
+    evil = '</script><b title="x">&'
+    html = make(
+        lambda epoch: draw(0),
+        alt=evil,
+        caption=evil,
+        labels={"epoch": evil},
+        epoch=[evil, "harmless"],
+    )
+    assert "<b" not in html
+    assert html.count("</script>") == 2
+    assert stored(html)["texts"] == [[evil, "harmless"]]
+
+
+def test_nothing_external_and_no_inline_handlers():
+    html = DATA_URI.sub("", make(caption="Text", epoch=[0, 1]))
+    assert "http" not in html and "url(" not in html and "@import" not in html
+    assert not re.search(r"\son\w+=", html)
+
+
+def test_alt_may_be_a_function_of_the_values():
+    html = make(alt=lambda epoch: f"rises to {epoch}")
+    assert stored(html)["alts"] == ["rises to 0", "rises to 1", "rises to 2"]
+
+
+def test_values_are_written_briefly():
+    assert stored(make(epoch=[0.1 + 0.2, 1e-5, 2.0, np.float64(1 / 3)]))["texts"] == [
+        ["0.3", "1e-05", "2", "0.3333"]
+    ]
+    assert stored(make(epoch=[1234567, np.int64(3)]))["texts"] == [["1234567", "3"]]
+
+
+def test_ordinary_figures_stay_within_the_budget():
+    def scatter(epoch):
+        fig = plt.figure(figsize=(6.4, 4))
+        ax = fig.add_subplot(projection="3d")
+        ax.scatter([1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1], c=range(4), s=60)
+        ax.view_init(20, 3 * epoch)
+        return fig
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        html = make(scatter, epoch=list(range(25)))
+    assert len(html) < 390_000
+
+
+def test_a_figure_above_its_budget_warns_with_both_sizes():
+    with pytest.warns(UserWarning, match=r"'demo' takes [\d,]+ bytes.* budget of 1,000"):
+        make(epoch=[0, 1], budget=1_000)
+
+
+# Errors and tidiness ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", "NC1", "a b", "a--b", "-a", "1a", 'a"', "a_b", "a\n"])
+def test_bad_names_are_refused(name):
+    with pytest.raises(ValueError, match="name needs lowercase"):
+        make(name=name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epoch": []}, "epoch must be a non-empty list"),
+        ({"epoch": 3}, "epoch must be a non-empty list"),
+        ({"epoch": "abc"}, "epoch must be a non-empty list"),
+        ({"epoch": [0.0, float("nan")]}, "finite numbers"),
+        ({"epoch": [0.0, float("inf")]}, "finite numbers"),
+        ({"epoch": [0, "a"]}, "only strings"),
+        ({"epoch": [True, False]}, "finite numbers"),
+        ({"epoch": [0, 1], "start": {"epoch": 2}}, r"epoch=2 is not one of \[0, 1\]"),
+        ({"epoch": [0, 1], "start": {"t": 2}}, r"start names no parameter: \['t'\]"),
+        ({"epoch": [0, 1], "labels": {"t": "Time"}}, r"labels names no parameter: \['t'\]"),
+        ({"epoch": [0, 1], "alt": ""}, "alt must say"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make(**arguments)
+
+
+def test_no_parameters():
+    with pytest.raises(ValueError, match="at least one parameter"):
+        explore_html(draw, name="demo", alt="A line")
+
+
+def test_frames_of_different_size_are_refused():
+    with pytest.raises(ValueError, match="one size"):
+        make(lambda epoch: plt.figure(figsize=(2 + epoch, 2)))
+
+
+def test_draw_must_return_a_figure():
+    with pytest.raises(TypeError, match="got NoneType"):
+        make(lambda epoch: None)
+
+
+def test_figures_are_closed_and_earlier_ones_stay():
+    mine = plt.figure()
+    before = plt.get_fignums()
+
+    def failing(epoch):
+        draw(epoch)
+        if epoch == 1:
+            raise RuntimeError("no convergence")
+        return draw(epoch)
+
+    make()
+    make(lambda epoch: matplotlib.figure.Figure(figsize=(2, 2)))
+    with pytest.raises(RuntimeError, match="no convergence"):
+        make(failing)
+    assert plt.get_fignums() == before
+    plt.close(mine)
+
+
+def test_one_figure_drawn_anew_for_each_frame_is_closed_too():
+    fig, ax = plt.subplots(figsize=(2, 2))
+
+    def redraw(epoch):
+        ax.set_title(epoch)
+        return fig
+
+    assert len(set(stored(make(redraw))["frames"])) == 3
+    assert not plt.fignum_exists(fig.number)
+
+
+# In a notebook ----------------------------------------------------------------------------------
+
+
+def test_explore_displays_one_output(displayed):
+    assert explore(draw, name="demo", alt="A line", epoch=[0, 1, 2]) is None
+    (output,) = displayed
+    assert output.data == make()
+
+
+def test_a_cell_has_one_output_in_a_real_kernel():
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    source = """
+    %matplotlib inline
+    import matplotlib.pyplot as plt
+    from lecturelib.explore import explore
+    def draw(t):
+        fig, ax = plt.subplots(figsize=(2, 2))
+        return fig
+    """
+    call = "explore(draw, name='demo', alt='Axes', t=[0.0, 1.0], live={})"
+    cells = [
+        nbformat.v4.new_code_cell(text)
+        for text in (re.sub("^    ", "", source, flags=re.M), call.format(0), call.format(1))
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    first, static, live = (cell.outputs for cell in notebook.cells)
+    assert first == []
+    assert [sorted(output.data) for output in static] == [["text/html", "text/plain"]]
+    assert [sorted(output.data) for output in live] == [
+        ["application/vnd.jupyter.widget-view+json", "text/plain"]
+    ]
+    states = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+    (picture,) = [s["state"] for s in states.values() if s["model_name"] == "OutputModel"]
+    assert [sorted(output["data"]) for output in picture["outputs"]] == [
+        ["text/html", "text/plain"]
+    ]
+
+
+def test_live_sliders_draw_values_between_the_listed_ones(displayed):
+    widgets = pytest.importorskip("ipywidgets")
+    seen = []
+
+    def record(**values):
+        seen.append(values)
+        return draw(values["epoch"], values["noise"])
+
+    explore(
+        record,
+        name="demo",
+        alt="A line",
+        caption="A <caption>",
+        labels={"noise": "Noise"},
+        start={"epoch": 10},
+        live=True,
+        epoch=[0, 5, 10],
+        noise=[0.1, 0.3],
+        method=["sgd", "adam"],
+    )
+    box = displayed[-1]  # outside a kernel the picture itself is displayed first
+    epoch, noise, method, picture, caption = box.children
+    assert isinstance(epoch, widgets.IntSlider) and isinstance(noise, widgets.FloatSlider)
+    assert isinstance(method, widgets.SelectionSlider) and isinstance(picture, widgets.Output)
+    assert (epoch.min, epoch.max, noise.min, noise.max) == (0, 10, 0.1, 0.3)
+    assert noise.description == "Noise" and not noise.continuous_update
+    assert "A &lt;caption&gt;" in caption.value
+    assert seen == [{"epoch": 10, "noise": 0.1, "method": "sgd"}]
+
+    before = plt.get_fignums()
+    noise.value, epoch.value, method.value = 0.123, 7, "adam"
+    assert seen[-1] == {"epoch": 7, "noise": 0.123, "method": "adam"}
+    assert 'alt="A line (epoch: 7, Noise: 0.123, method: adam)"' in displayed[-1].data
+    assert plt.get_fignums() == before
+
+
+def test_live_checks_its_arguments_too():
+    with pytest.raises(ValueError, match="non-empty list"):
+        explore(draw, name="demo", alt="A line", live=True, epoch=[])
+
+
+def test_live_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    with pytest.raises(ImportError, match="pip install ipywidgets"):
+        explore(draw, name="demo", alt="A line", live=True, epoch=[0, 1])
+
+
+# In a browser -----------------------------------------------------------------------------------
+
+PAGE = """<!doctype html><html lang="en" data-theme="dark"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>Page</title>
+<style>body {{ margin: 0 }} main {{ max-width: 800px; padding: 0 1rem }}</style></head><body>
+<main class="bd-content"><div class="cell_output docutils container"><div class="output text_html">
+{}
+</div></div></main></body></html>"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium found on PATH")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Open html in a page as the book wraps it; complain about errors in its scripts."""
+    contexts, errors = [], []
+
+    def open_page(html, **options):
+        file = tmp_path / "page.html"
+        file.write_text(PAGE.format(html), encoding="utf-8")
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(5000)
+        page.on("pageerror", lambda error: errors.append(error))
+        page.requests = []
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def frame_shown(figure, html):
+    return stored(html)["frames"].index(figure.locator("img").get_attribute("src"))
+
+
+def test_arrow_keys_step_through_the_frames(opened):
+    html = make(epoch=[0, 5, 9], labels={"epoch": "Epoch"})
+    page = opened(html)
+    slider = page.get_by_label("Epoch", exact=True)
+    assert frame_shown(page, html) == 0
+    slider.focus()
+    for key, frame, text in [("ArrowRight", 1, "5"), ("End", 2, "9"), ("ArrowLeft", 1, "5")]:
+        page.keyboard.press(key)
+        assert frame_shown(page, html) == frame
+        assert page.locator("output").text_content() == text
+        assert slider.get_attribute("aria-valuetext") == text
+        assert page.locator("img").get_attribute("alt") == f"A line (Epoch: {text})"
+    assert page.evaluate("document.querySelector('img').decode().then(() => true)")
+
+
+def test_a_slider_can_be_dragged(opened):
+    html = make(epoch=[0, 1, 2])
+    page = opened(html)
+    box = page.locator("input").bounding_box()
+    page.mouse.click(box["x"] + box["width"] - 3, box["y"] + box["height"] / 2)
+    assert frame_shown(page, html) == 2
+
+
+def test_a_slider_can_be_touched(opened):
+    html = make(epoch=[0, 1, 2])
+    page = opened(html, has_touch=True, viewport={"width": 390, "height": 800})
+    box = page.locator("input").bounding_box()
+    assert box["height"] >= 24  # the smallest target WCAG 2.2 allows
+    page.touchscreen.tap(box["x"] + box["width"] - 3, box["y"] + box["height"] / 2)
+    assert frame_shown(page, html) == 2
+
+
+def test_two_sliders_index_the_product(opened):
+    html = make(epoch=[0, 4], noise=[0.0, 2.0, 4.0])
+    page = opened(html)
+    page.get_by_label("noise").fill("2")
+    assert frame_shown(page, html) == 2
+    page.get_by_label("epoch").fill("1")
+    assert frame_shown(page, html) == 5
+    page.get_by_label("noise").fill("1")
+    assert frame_shown(page, html) == 4
+
+
+@pytest.mark.parametrize("second_name", ["other", "demo"])
+def test_figures_on_one_page_are_independent(opened, second_name):
+    first, second = make(), make(name=second_name)
+    page = opened(first + second)
+    one, two = page.locator("figure").all()
+    two.get_by_label("epoch").focus()
+    page.keyboard.press("ArrowRight")
+    assert (frame_shown(one, first), frame_shown(two, second)) == (0, 1)
+    one.locator("label span").click()  # a label belongs to the slider of its own figure
+    page.keyboard.press("End")
+    assert (frame_shown(one, first), frame_shown(two, second)) == (2, 1)
+
+
+def test_html_inserted_later_works_as_in_jupyter(opened):
+    html = make()
+    page = opened(html)
+    insert = """html => {
+      const output = document.createElement("div");
+      output.innerHTML = html;
+      for (const old of output.querySelectorAll("script")) {
+        const script = document.createElement("script");
+        for (const { name, value } of old.attributes) script.setAttribute(name, value);
+        script.textContent = old.textContent;
+        old.replaceWith(script);
+      }
+      document.querySelector("main").prepend(output);
+    }"""
+    page.evaluate(insert, html)
+    new, old = page.locator("figure").all()
+    for figure, key, frame in [(new, "End", 2), (old, "ArrowRight", 1)]:
+        figure.get_by_label("epoch").focus()
+        page.keyboard.press(key)
+        assert frame_shown(figure, html) == frame
+    assert frame_shown(new, html) == 2
+
+
+def test_scripts_leave_nothing_behind(opened):
+    count = "Object.getOwnPropertyNames(window).filter(name => !/^explore-/.test(name)).length"
+    assert opened(make()).evaluate(count) == opened("<p>None</p>").evaluate(count)
+
+
+def test_without_javascript_the_start_frame_stands_still(opened):
+    html = make(start={"epoch": 1}, epoch=[0, 1, 2])
+    page = opened(html, java_script_enabled=False)
+    assert frame_shown(page, html) == 1
+    assert page.locator("img").is_visible()
+    assert not page.locator("input").is_visible() and not page.locator("output").is_visible()
+    note = page.locator("noscript")
+    assert note.text_content() == "Without JavaScript this figure stays at epoch: 1."
+    assert note.is_visible()
+
+
+def test_a_narrow_screen_is_not_overflown(opened):
+    def wide(epoch):
+        return plt.figure(figsize=(6.4, 4))
+
+    html = make(
+        wide,
+        caption="A caption of some length, to be wrapped, and a_word_without_any_space_in_it",
+        labels={"epoch": "Optimiser and its settings"},
+        epoch=["gradient descent with momentum and weight decay", "adam"],
+    )
+    page = opened(html, viewport={"width": 360, "height": 640})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    image = page.locator("img").bounding_box()
+    assert image["width"] / image["height"] == pytest.approx(1.6, rel=0.01)
+    assert page.locator("input").bounding_box()["width"] >= 100
+
+
+def test_controls_take_the_colour_of_the_page(opened):
+    page = opened('<div style="color: rgb(200, 210, 220)">' + make(caption="Text") + "</div>")
+    for part in ("label", "output", "figcaption"):
+        colour = page.locator(part).evaluate("element => getComputedStyle(element).color")
+        assert colour == "rgb(200, 210, 220)"
+
+
+def test_only_the_page_itself_is_requested(opened):
+    page = opened(make())
+    page.locator("input").fill("2")
+    page.wait_for_timeout(100)
+    assert [url for url in page.requests if not url.startswith("data:")] == [page.url]
