@@ -44,6 +44,8 @@ class Claim:
         Stem of the chapter's file.
     statement : str
         One sentence, as the claims page shows it.
+    quantity : str
+        What is measured, as in "NC1 < 0.05"; empty for a quoted claim.
     source : str
         Lecture and slide title, or the paper.
     status : {"here", "full-scale", "quoted"}
@@ -55,6 +57,7 @@ class Claim:
     statement: str
     source: str
     status: str
+    quantity: str = ""
 
 
 @cache
@@ -68,7 +71,8 @@ def registry():
     Raises
     ------
     ValueError
-        If a row lacks a field, has an unknown one, or an unknown status.
+        If a row lacks a field, has an unknown one, or an unknown status; if it is checked but names
+        no quantity.
 
     Examples
     --------
@@ -84,6 +88,8 @@ def registry():
             raise ValueError(f"claim {name!r} in claims.toml: {error}") from None
         if claim.status not in STATUSES:
             raise ValueError(f"claim {name!r}: status {claim.status!r} is not one of {STATUSES}")
+        if (claim.status == "quoted") != (claim.quantity == ""):
+            raise ValueError(f"claim {name!r}: a quantity is for all claims that are not quoted")
         claims[name] = claim
     return claims
 
@@ -130,8 +136,8 @@ def check(name, measured, expected=None, *, rel=None, abs=None, below=None, abov
 
     Examples
     --------
-    >>> check("rankin-bound", -0.1111, above=-0.112)
-    ✓ rankin-bound: No K unit vectors have all cosines below −1/(K−1). [above −0.112]
+    >>> check("rankin-bound", [-0.2, 0.5], above=-0.25)
+    ✓ rankin-bound: No K unit vectors have all cosines below −1/(K−1). (largest cosine > −0.25)
     """
     claim = _lookup(name)
     bounds = [bound for bound in (rel, abs, below, above) if bound is not None]
@@ -141,7 +147,7 @@ def check(name, measured, expected=None, *, rel=None, abs=None, below=None, abov
         raise ValueError(f"claim {name!r}: a tolerance needs an expected value")
     if expected is None and below is None and above is None:
         expected = True
-    values = measured.detach().cpu().numpy() if isinstance(measured, Tensor) else measured
+    values = measured.detach().cpu().double() if isinstance(measured, Tensor) else measured
     values = np.asarray(values, dtype=float)
     if values.size == 0:
         raise ValueError(f"claim {name!r}: nothing was measured")
@@ -150,16 +156,17 @@ def check(name, measured, expected=None, *, rel=None, abs=None, below=None, abov
     if expected is not None:
         tolerance = max(abs or 0.0, (rel or 0.0) * np.abs(float(expected)))
         holds &= np.abs(values - float(expected)) <= tolerance
-        demands.append(_number(expected))
-        demands += [f"within {_number(100 * rel)} %"] if rel is not None else []
-        demands += [f"± {_number(abs)}"] if abs is not None else []
+        demand = f"= {_number(expected)}"
+        demand += f" ± {_number(100 * rel)} %" if rel is not None else ""
+        demand += f" ± {_number(abs)}" if abs is not None else ""
+        demands.append(demand)
     if below is not None:
         holds &= values < below
-        demands.append(f"below {_number(below)}")
+        demands.append(f"< {_number(below)}")
     if above is not None:
         holds &= values > above
-        demands.append(f"above {_number(above)}")
-    line = f"{name}: {claim.statement} [{', '.join(demands)}]"
+        demands.append(f"> {_number(above)}")
+    line = f"{name}: {claim.statement} ({claim.quantity} {', '.join(demands)})"
     if holds.all():
         print(f"✓ {line}")
         return
@@ -182,4 +189,4 @@ def _lookup(name):
 
 def _number(value):
     """Format a number as the text does: a true minus sign, at most six digits."""
-    return str(value) if isinstance(value, bool) else f"{value:.6g}".replace("-", "−")
+    return str(value).lower() if isinstance(value, bool) else f"{value:.6g}".replace("-", "−")

@@ -170,16 +170,16 @@ def load(name, split="train", *, root=None, download=True) -> Dataset:
 
     References
     ----------
-    .. [1] E. Alpaydin and C. Kaynak, "Optical recognition of handwritten digits", UCI Machine
-       Learning Repository, 1998 (digits).
-    .. [2] Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to
-       document recognition", Proceedings of the IEEE 86(11), 1998 (mnist).
-    .. [3] H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking
-       machine learning algorithms", arXiv:1708.07747, 2017 (fashion_mnist).
-    .. [4] J. J. Hull, "A database for handwritten text recognition research", IEEE Transactions on
-       Pattern Analysis and Machine Intelligence 16(5), 1994 (usps).
-    .. [5] A. Krizhevsky, "Learning multiple layers of features from tiny images", University of
-       Toronto, 2009 (cifar10, cifar100).
+    - E. Alpaydin and C. Kaynak, "Optical recognition of handwritten digits", UCI Machine
+      Learning Repository, 1998 (digits).
+    - Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to
+      document recognition", Proceedings of the IEEE 86(11), 1998 (mnist).
+    - H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking
+      machine learning algorithms", arXiv:1708.07747, 2017 (fashion_mnist).
+    - J. J. Hull, "A database for handwritten text recognition research", IEEE Transactions on
+      Pattern Analysis and Machine Intelligence 16(5), 1994 (usps).
+    - A. Krizhevsky, "Learning multiple layers of features from tiny images", University of
+      Toronto, 2009 (cifar10, cifar100).
 
     Examples
     --------
@@ -364,8 +364,8 @@ def read_idx(path) -> np.ndarray:
 
     References
     ----------
-    .. [1] Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits",
-       http://yann.lecun.com/exdb/mnist/
+    Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits",
+    http://yann.lecun.com/exdb/mnist/
 
     Examples
     --------
@@ -422,8 +422,8 @@ def read_cifar(data, num_classes=(10,), *, source="CIFAR data"):
 
     References
     ----------
-    .. [1] A. Krizhevsky, "The CIFAR-10 and CIFAR-100 datasets", section "Binary version",
-       https://www.cs.toronto.edu/~kriz/cifar.html
+    A. Krizhevsky, "The CIFAR-10 and CIFAR-100 datasets", section "Binary version",
+    https://www.cs.toronto.edu/~kriz/cifar.html
 
     Examples
     --------
@@ -465,8 +465,8 @@ def read_libsvm(path, num_features):
 
     References
     ----------
-    .. [1] C.-C. Chang and C.-J. Lin, "LIBSVM: a library for support vector machines", ACM
-       Transactions on Intelligent Systems and Technology 2(3), 2011.
+    C.-C. Chang and C.-J. Lin, "LIBSVM: a library for support vector machines", ACM
+    Transactions on Intelligent Systems and Technology 2(3), 2011.
 
     Examples
     --------
@@ -527,8 +527,8 @@ def standardize(inputs, *, reference=None) -> Tensor:
 
     References
     ----------
-    .. [1] Y. LeCun, L. Bottou, G. B. Orr and K.-R. Müller, "Efficient BackProp", in Neural
-       Networks: Tricks of the Trade, 1998, section 4.3.
+    Y. LeCun, L. Bottou, G. B. Orr and K.-R. Müller, "Efficient BackProp", in Neural
+    Networks: Tricks of the Trade, 1998, section 4.3.
 
     Examples
     --------
@@ -592,8 +592,8 @@ def gaussian_mixture(means, samples_per_class, noise, *, generator=None):
 
     References
     ----------
-    .. [1] T. Hastie, R. Tibshirani and J. Friedman, "The Elements of Statistical Learning", 2nd
-       edition, Springer, 2009, section 4.3 (Gaussian classes with one common covariance).
+    T. Hastie, R. Tibshirani and J. Friedman, "The Elements of Statistical Learning", 2nd
+    edition, Springer, 2009, section 4.3 (Gaussian classes with one common covariance).
 
     Examples
     --------

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.nn import functional
-from tqdm.auto import trange
+from tqdm import trange
 
 __all__ = ["History", "train"]
 

@@ -51,26 +51,23 @@ def nearest_pair(colours, vision):
 
 @pytest.mark.parametrize("vision", VISION)
 def test_colours_can_be_told_apart(vision):
-    # 2.3 is a just noticeable difference; matplotlib's own ten fall to about 5.
-    assert nearest_pair(COLOURS, vision) > 12
+    # In CIELAB 2.3 is just noticeable; the nearest pair of matplotlib's ten falls below 8.
+    assert nearest_pair(COLOURS, vision) > 15
     assert min(np.linalg.norm(lab(one, vision) - lab("white", vision)) for one in COLOURS) > 25
 
 
-def test_the_measure_sees_bad_palettes():
+def test_the_measure_sees_colours_that_are_confused():
     assert lab("white", "protanopia") == pytest.approx([100, 0, 0], abs=0.1)
-    assert nearest_pair(["#8a6d00", "#5c8000"], "deuteranopia") < nearest_pair(COLOURS, "normal")
+    assert nearest_pair(["tab:red", "tab:green"], "normal") > 100
+    assert nearest_pair(["tab:red", "tab:green"], "deuteranopia") < 8
 
 
 def test_style_of_a_figure():
-    with plt.style.context("dark_background"):
-        use_style()
-        figure, axes = plt.subplots()
-        lines = [axes.plot([0, 1])[0] for _ in range(21)]
-        assert to_hex(figure.get_facecolor()) == plt.rcParams["savefig.facecolor"] or to_hex(
-            figure.get_facecolor()
-        ) == to_hex(plt.rcParams["savefig.facecolor"])
-        assert to_hex(figure.get_facecolor()) == to_hex(axes.get_facecolor()) == "#ffffff"
-        assert to_hex(axes.xaxis.label.get_color()) == "#000000"
-        plt.close(figure)
+    use_style()
+    figure, axes = plt.subplots()
+    lines = [axes.plot([0, 1])[0] for _ in range(21)]
+    plt.close(figure)
+    assert to_hex(figure.get_facecolor()) == to_hex(axes.get_facecolor()) == "#ffffff"
+    assert to_hex(plt.rcParams["savefig.facecolor"]) == "#ffffff"
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 21
     assert [line.get_color() for line in lines[:7]] == list(COLOURS)

@@ -93,7 +93,7 @@ def test_milestones_divide_the_rate_by_ten():
         batch_size=4,
         milestones=(2, 4),
         loss=lambda logits, _: logits.mean(),  # its slope is 1, so each step is the rate itself
-        metrics={"weight": lambda model: model.weight},
+        metrics={"weight": lambda model: model.weight.squeeze()},
     )
     assert -np.diff(history["weight"]) == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001])
 
@@ -124,6 +124,15 @@ def test_metrics_at_the_right_epochs(epochs, every, measured):
     assert history.epochs == history["seen"] == measured
     assert steps == [16, 16, 16, 12] * epochs
     assert train(model, inputs, labels, epochs=1).values == {}
+
+
+def test_metrics_are_numbers_or_kept_as_they_are():
+    inputs, labels = problem()
+    metrics = {"number": lambda model: model.bias.sum(), "features": lambda model: model(inputs)}
+    history = train(linear(), inputs, labels, epochs=1, metrics=metrics)
+    assert [type(value) for value in history["number"]] == [float, float]
+    first, last = history["features"]
+    assert first.shape == last.shape == (60, 3) and not torch.equal(first, last)
 
 
 def test_a_last_batch_of_one_joins_the_one_before():

@@ -1,0 +1,79 @@
+# Two commands: `make book` builds the site, `make test` checks everything. Both are safe to repeat.
+
+PYTHON ?= python3
+BIN := .venv/bin
+COLAB := .venv-colab/bin
+CHAPTERS := $(wildcard chapters/*.ipynb)
+ADDRESS := _build/html/index.html
+
+# Progress bars are for people, and one thread each keeps two notebooks on two cores apart.
+export TQDM_DISABLE := 1
+NBVAL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --nbval \
+	--nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval_sanitize.cfg \
+	-n 2 --dist loadscope
+
+.PHONY: book serve execute test test-colab bench repository lock clean
+
+book: .venv/book
+	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
+	@echo "The book is built. Open $(CURDIR)/$(ADDRESS)"
+
+serve: book
+	@echo "The book is at http://localhost:8000 (stop with Ctrl-C)"
+	@$(BIN)/python -m http.server 8000 --bind localhost --directory _build/html
+
+# Write notebooks and their outputs anew: all, or `make execute CHAPTER=neural_collapse`.
+execute: .venv/test
+	$(BIN)/python tools/execute.py $(CHAPTER)
+
+test: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore=tests/test_site.py
+	$(NBVAL) $(CHAPTERS)
+	$(MAKE) --no-print-directory book
+	$(BIN)/python -m pytest tests/test_site.py
+
+# The chapters in an environment with Colab's versions; outputs are not compared there.
+test-colab: .venv-colab/ready
+	OMP_NUM_THREADS=1 $(COLAB)/python -m pytest -p no:cacheprovider --nbval-lax \
+		--nbval-current-env --nbval-cell-timeout=600 $(CHAPTERS)
+	$(COLAB)/python -m pytest tests/test_explore.py -k live
+
+# Side-by-side timings, printed as ratios from one run; not part of the tests.
+bench: .venv/test
+	$(BIN)/python -m pytest tests/benchmarks/bench_*.py -s
+
+# Set the address of the repository everywhere: make repository URL=https://github.com/you/book
+repository:
+	$(PYTHON) tools/repository.py $(URL)
+
+# Pin anew what pyproject.toml asks for.
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet --upgrade "pip>=25.1"
+	.venv-lock/bin/pip install --quiet --group test .
+	.venv-lock/bin/pip freeze --exclude lecturelib | sed -E -e 's/\+cpu//' -e '/^(nvidia|triton|cuda)/d' \
+		-e '1i # Written by `make lock` from pyproject.toml: all that builds the book and runs its tests.' \
+		> requirements.txt
+	rm -rf .venv-lock
+
+clean:
+	rm -rf _build .venv .venv-colab .venv-lock
+
+.venv/book: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint requirements.txt --group book
+	touch $@
+
+.venv/test: .venv/book
+	$(BIN)/python -m pip install --quiet --constraint requirements.txt --group test --editable .
+	touch $@
+
+.venv-colab/ready: tests/colab_requirements.txt
+	$(PYTHON) -m venv .venv-colab
+	$(COLAB)/python -m pip install --quiet --requirement tests/colab_requirements.txt
+	$(COLAB)/python -m pip install --quiet --constraint tests/colab_requirements.txt --editable .
+	touch $@

@@ -1,0 +1,111 @@
+"""Every chapter keeps the rules that nbval, Colab and the pages rely on."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = sorted((ROOT / "chapters").glob("*.py"))
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+def script(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(script):
+    return nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+
+
+def markdown(notebook):
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_there_are_chapters():
+    assert CHAPTERS
+
+
+def test_pair_agrees(script, notebook):
+    paired = tool("execute").notebook_from(script)
+
+    def contents(cells):
+        return [(cell.cell_type, cell.id, cell.source, cell.metadata) for cell in cells]
+
+    assert contents(notebook.cells) == contents(paired.cells)
+    nbformat.validate(notebook)
+
+
+def test_every_chapter_has_its_twins(script):
+    assert (ROOT / "lecturelib" / script.name).exists()
+    assert (ROOT / "tests" / f"test_{script.name}").exists()
+    assert f"file: chapters/{script.stem}\n" in (ROOT / "_toc.yml").read_text(encoding="utf-8")
+
+
+def test_all_cells_ran_in_order(notebook):
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+
+
+def test_outputs_are_the_same_on_any_machine(notebook):
+    assert set(notebook.metadata) == {"kernelspec"}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            text = json.dumps(output)
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", output
+            assert "widget-view" not in text
+            assert not re.search(r"0x[0-9a-f]{6,}|/home/|/root/|/tmp/|site-packages", text)
+
+
+def test_one_title_and_a_box_of_aims(notebook):
+    lines = markdown(notebook).splitlines()
+    assert sum(line.startswith("# ") for line in lines) == 1
+    assert lines[0].startswith("# ")
+    assert ":::{admonition} Before you start" in lines[:20]
+
+
+def test_setup_cell(notebook):
+    setup = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    assert {"hide-cell", "nbval-ignore-output"} <= set(setup.metadata.tags)
+    assert 'find_spec("lecturelib") is None' in setup.source
+    tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])]
+    assert tags.count("nbval-ignore-output") == 1  # all other outputs are compared
+
+
+def test_figures_have_captions_and_text_alternatives(notebook):
+    for cell in notebook.cells:
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            settings = cell.metadata.mystnb
+            assert settings.figure.caption and settings.figure.name.startswith("fig-")
+            assert len(settings.image.alt) > 40
+            assert cell.source.endswith("plt.show()")
+
+
+def test_at_least_six_exercises_each_with_a_solution(notebook):
+    text = markdown(notebook)
+    exercises = re.findall(r"^:::\{exercise\}.*\n:label: (\S+)$", text, re.MULTILINE)
+    solutions = re.findall(
+        r"^:{3,}\{solution(?:-start)?\} (\S+)\n:class: dropdown$", text, re.MULTILINE
+    )
+    assert len(exercises) >= 6
+    assert sorted(exercises) == sorted(solutions)
+    assert text.count("{solution-start}") == text.count("{solution-end}")
+
+
+def test_only_own_twin_is_imported(script):
+    twins = {path.stem for path in CHAPTERS} - {script.stem}
+    imported = re.findall(r"from lecturelib\.(\w+) import", script.read_text(encoding="utf-8"))
+    assert imported
+    assert not twins & set(imported)

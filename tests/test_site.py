@@ -1,0 +1,214 @@
+"""The built book: complete, offline, readable by everyone. Run after ``make book``."""
+
+import re
+import shutil
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).parents[1]
+SITE = ROOT / "_build" / "html"
+PAGES = sorted(SITE.rglob("*.html"))
+CONTENT = [page for page in PAGES if page.parent.name in {"chapters", "backmatter"}]
+
+# Elements and attributes through which a browser fetches something by itself.
+RESOURCES = {
+    "script": ["src"],
+    "link": ["href"],
+    "img": ["src", "srcset"],
+    "iframe": ["src"],
+    "source": ["src", "srcset"],
+    "video": ["src", "poster"],
+    "audio": ["src"],
+    "object": ["data"],
+    "embed": ["src"],
+    "use": ["href", "xlink:href"],
+    "form": ["action"],
+}
+# Links that are metadata: a browser does not follow them.
+SILENT = {"canonical", "license", "next", "prev", "author", "index", "search", "alternate"}
+
+
+def soup(page):
+    return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+
+
+def page_name(page):
+    return str(page.relative_to(SITE))
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
+every_content_page = pytest.mark.parametrize("page", CONTENT, ids=page_name)
+
+
+def is_foreign(address):
+    return bool(re.match(r"\s*(?:[a-z]+:)?//", address, re.IGNORECASE))
+
+
+def test_the_book_was_built():
+    assert (SITE / "index.html").exists(), "run `make book` first"
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    for file in re.findall(r"(?:file|root): (\S+)", toc):
+        assert (SITE / f"{file}.html").exists()
+
+
+@every_page
+def test_pages_ask_no_other_host(page):
+    document = soup(page)
+    for name, attributes in RESOURCES.items():
+        for element in document.find_all(name):
+            if name == "link" and set(element.get("rel", [])) & SILENT:
+                continue
+            for attribute in attributes:
+                assert not is_foreign(element.get(attribute, "")), element
+    for style in [*document.find_all("style"), *document.find_all(style=True)]:
+        css = style.string or style.get("style") or ""
+        assert not re.search(r"url\(\s*['\"]?\s*(?:https?:)?//|@import", css), css[:200]
+    for script in document.find_all("script", src=False):
+        code = script.string or ""
+        assert not re.search(r"import\s*\(?\s*['\"]https?:|fetch\(|importScripts", code), code[:200]
+        assert not re.search(r"(?:src|href)\s*=\s*['\"]https?://", code), code[:200]
+
+
+@pytest.mark.parametrize("path", sorted(SITE.rglob("*.css")), ids=page_name)
+def test_style_sheets_ask_no_other_host(path):
+    css = path.read_text(encoding="utf-8")
+    addresses = re.findall(r"url\(\s*['\"]?([^'\")]+)", css) + re.findall(
+        r"@import\s+['\"]([^'\"]+)", css
+    )
+    assert not [address for address in addresses if is_foreign(address)]
+    for address in addresses:
+        local = urlsplit(address).path
+        if local and not address.startswith(("data:", "#")):
+            assert (path.parent / unquote(local)).exists(), address
+
+
+@every_page
+def test_local_links_lead_somewhere(page):
+    document = soup(page)
+    for element in document.find_all(["a", "img", "script", "link"]):
+        address = element.get("href") or element.get("src") or ""
+        parts = urlsplit(address)
+        if parts.scheme or parts.netloc or address == "#":
+            continue
+        target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+        assert target.exists(), f"{element.name} {address}"
+        if parts.fragment and target.suffix == ".html":
+            ids = {node.get("id") for node in soup(target).find_all(id=True)}
+            assert unquote(parts.fragment) in ids, address
+
+
+@every_content_page
+def test_pages_are_accessible(page):
+    document = soup(page)
+    assert document.html.get("lang", "").startswith("en")
+    assert document.title.string.strip()
+    article = document.find("article")
+    assert len(article.find_all("h1")) == 1
+    levels = [int(heading.name[1]) for heading in article.find_all(re.compile("^h[1-6]$"))]
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    for image in article.find_all("img"):
+        alt = image.get("alt", "")
+        assert alt and not re.search(r"[0-9a-f]{20}|\.png$", alt), image.get("src", "")[:80]
+    for slider in article.find_all("input", type="range"):
+        assert slider.find_parent("label").get_text(strip=True)
+
+
+@every_content_page
+def test_no_directive_is_left_unparsed(page):
+    article = soup(page).find("article")
+    for element in article.find_all(["pre", "code", "script", "style"]):
+        element.decompose()
+    text = article.get_text()
+    assert not re.search(r":::|\{(?:prf:)?\w+\}`|\]\(", text)
+
+
+def test_the_claims_page_has_a_row_for_every_claim():
+    registry = (ROOT / "lecturelib" / "claims.toml").read_text(encoding="utf-8")
+    rows = soup(SITE / "backmatter" / "claims.html").find("article").find_all("tr")
+    claims = tomllib.loads(registry).values()
+    text = [row.get_text(" ", strip=True) for row in rows if row.find("td")]
+    assert len(text) == len(claims)
+    for row, claim in zip(text, claims, strict=True):
+        demanded = "checked in the chapter: " + claim.get("quantity", "")
+        assert (demanded if claim["status"] == "here" else "quoted") in row
+
+
+def test_no_button_leads_to_the_placeholder():
+    for page in CONTENT:
+        for element in soup(page).find_all(href=True):
+            assert ".invalid" not in element["href"]
+
+
+def test_mathjax_is_complete_and_trimmed():
+    mathjax = SITE / "_static" / "mathjax"
+    assert (mathjax / "tex-chtml.js").exists()
+    assert len(list((mathjax / "output" / "chtml" / "fonts" / "woff-v2").glob("*.woff"))) > 20
+    size = sum(path.stat().st_size for path in mathjax.rglob("*") if path.is_file())
+    assert size < 6e6
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("no chromium: the pages are not opened in a browser")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@every_content_page
+def test_pages_open_in_a_browser(browser, page, width):
+    problems = []
+    context = browser.new_context(viewport={"width": width, "height": 800})
+    view = context.new_page()
+    requested = []
+    view.on("request", lambda request: requested.append(request.url))
+    view.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
+    view.on("pageerror", lambda error: problems.append(str(error)))
+    view.goto(page.as_uri())
+    if soup(page).find(class_="math"):
+        view.wait_for_selector("mjx-container", timeout=20_000)
+        view.wait_for_function("MathJax.startup.promise.then(() => true)")
+        assert not view.query_selector_all("mjx-merror, [data-mjx-error]")
+        assert view.query_selector("mjx-assistive-mml")
+    overflow = view.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    context.close()
+    assert not problems
+    assert {urlsplit(address).scheme for address in requested} <= {"file", "data", "blob"}
+    assert overflow <= 0
+
+
+def test_sliders_of_the_book_change_their_figures(browser):
+    view = browser.new_page()
+    tried = 0
+    for page in CONTENT:
+        if not soup(page).find(attrs={"data-explore": True}):
+            continue
+        view.goto(page.as_uri())
+        for figure in view.query_selector_all("figure[data-explore]"):
+            image, slider = figure.query_selector("img"), figure.query_selector("input")
+            before = image.get_attribute("src")
+            slider.focus()
+            view.keyboard.press("End")
+            view.keyboard.press("ArrowLeft")
+            assert image.get_attribute("src") != before
+            assert figure.query_selector("output").inner_text() == slider.get_attribute(
+                "aria-valuetext"
+            )
+            tried += 1
+    view.close()
+    assert tried >= 2

@@ -1,0 +1,109 @@
+"""Sphinx extension of this book.
+
+Three rules it enforces on every build:
+
+- the claims page is made from the registry (`lecturelib/claims.toml`) and from the lines that the
+  chapters' stored outputs show, so it cannot say anything else;
+- mathematics is typeset by a MathJax that lies in the site itself, without the parts nobody loads;
+- no button leads to the placeholder address that the repository has before it is published.
+"""
+
+import importlib.util
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
+# MathJax's main file, its fonts, TeX packages loaded on demand, and speech for screen readers.
+MATHJAX = [
+    "tex-chtml.js",
+    "output",
+    "input/tex",
+    "a11y",
+    "sre/mathmaps/base.json",
+    "sre/mathmaps/en.json",
+]
+STATUSES = {
+    "here": "checked in the chapter",
+    "full-scale": "reproduced at full scale",
+    "quoted": "quoted, not run by this book",
+}
+
+
+class ClaimsTable(SphinxDirective):
+    """``{claims}``: one table per chapter, a row for each registered claim."""
+
+    def run(self):
+        """Write the tables as Markdown and let the page's own parser read them."""
+        root = Path(self.env.srcdir)
+        registry = root / "lecturelib" / "claims.toml"
+        self.env.note_dependency(str(registry))
+        claims = tomllib.loads(registry.read_text(encoding="utf-8"))
+        lines = []
+        for chapter in dict.fromkeys(claim["chapter"] for claim in claims.values()):
+            notebook = root / "chapters" / f"{chapter}.ipynb"
+            self.env.note_dependency(str(notebook))
+            demands = checked_demands(notebook)
+            lines += [f"From {{doc}}`/chapters/{chapter}`:", ""]
+            lines += ["| Claim | Source | Status |", "|---|---|---|"]
+            for name, claim in claims.items():
+                if claim["chapter"] == chapter:
+                    status = STATUSES[claim["status"]]
+                    if name in demands:
+                        status += f": {demands[name]}"
+                    lines.append(f"| {claim['statement']} | {claim['source']} | {status} |")
+            lines.append("")
+        return self.parse_markdown(lines)
+
+    def parse_markdown(self, lines):
+        """Parse generated lines in place of the directive."""
+        container = nodes.container(classes=["claims"])
+        self.state.nested_parse(StringList(lines, "claims"), self.content_offset, container)
+        return [container]
+
+
+def checked_demands(notebook):
+    """Return what each claim's line in the stored outputs demanded, by the claim's name."""
+    demands = {}
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            for line in "".join(output.get("text", [])).splitlines():
+                if match := re.fullmatch(r"✓ ([a-z0-9-]+): .*\. \((.+)\)", line):
+                    demands[match[1]] = match[2]
+    return demands
+
+
+def configure(app, config):
+    """Use the site's own MathJax; drop the buttons while the repository has no address."""
+    config.mathjax_path = "mathjax/tex-chtml.js"
+    options = config.html_theme_options
+    if ".invalid/" in options.get("repository_url", ""):
+        options.update(use_repository_button=False, repository_url="", launch_buttons={})
+
+
+def copy_mathjax(app, exception):
+    """Copy the parts of MathJax that a page can load into the built site."""
+    if exception is not None or app.builder.format != "html":
+        return
+    [package] = importlib.util.find_spec("sphinx-mathjax-offline").submodule_search_locations
+    for part in MATHJAX:
+        source = Path(package, "static", "mathjax", part)
+        target = Path(app.outdir, "_static", "mathjax", part)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, target)
+
+
+def setup(app):
+    """Register with Sphinx."""
+    app.add_directive("claims", ClaimsTable)
+    app.connect("config-inited", configure, priority=900)
+    app.connect("build-finished", copy_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

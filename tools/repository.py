@@ -1,0 +1,67 @@
+"""Set the address of the repository everywhere it appears.
+
+The rule: `_config.yml` holds the address; the setup cells of the chapters install from that address
+and the README shows badges for it, and they change only by this script. Until the book has a public
+address, a placeholder that can never resolve stands in, and then there are no badges.
+
+usage: python tools/repository.py https://github.com/OWNER/NAME
+       python tools/repository.py            (prints the address)
+"""
+
+import re
+import sys
+from pathlib import Path
+
+PLACEHOLDER = "https://repository.invalid/owner/book"
+ADDRESS = re.compile(r"https://github\.com/[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
+BADGES = re.compile(r"(<!-- badges -->\n).*?(<!-- /badges -->)", re.DOTALL)
+
+
+def current(root):
+    """Return the address that `_config.yml` holds."""
+    config = (root / "_config.yml").read_text(encoding="utf-8")
+    [address] = re.findall(r"^repository:\n  url: (\S+)$", config, re.MULTILINE)
+    return address
+
+
+def badges(root, address):
+    """Return the README's badges, a line per chapter; none for the placeholder."""
+    if address == PLACEHOLDER:
+        return ""
+    toc = (root / "_toc.yml").read_text(encoding="utf-8")
+    notebooks = address.replace("https://github.com/", "https://colab.research.google.com/github/")
+    image = "https://colab.research.google.com/assets/colab-badge.svg"
+    return "".join(
+        f"[![Open {chapter} in Colab]({image})]({notebooks}/blob/main/{chapter}.ipynb)\n"
+        for chapter in re.findall(r"file: (chapters/\w+)", toc)
+    )
+
+
+def set_address(root, address):
+    """Replace the address in every file that holds it, and write the badges anew."""
+    if address != PLACEHOLDER and not ADDRESS.fullmatch(address.removesuffix(".git")):
+        raise ValueError(
+            f"expected https://github.com/OWNER/NAME (Colab opens no others), got {address!r}"
+        )
+    address = address.removesuffix(".git")
+    old = current(root)
+    for path in [root / "_config.yml", root / "README.md", *sorted((root / "chapters").iterdir())]:
+        if path.suffix in {".yml", ".md", ".py", ".ipynb"}:
+            text = path.read_text(encoding="utf-8")
+            changed = re.sub(re.escape(old) + r"(?![\w.-])", address, text)
+            if path.name == "README.md":
+                changed = BADGES.sub(rf"\g<1>{badges(root, address)}\g<2>", changed)
+            if changed != text:
+                path.write_text(changed, encoding="utf-8")
+    print(f"the repository's address is now {address}")
+
+
+if __name__ == "__main__":
+    here = Path(__file__).resolve().parents[1]
+    if len(sys.argv) == 1:
+        print(current(here))
+    else:
+        try:
+            set_address(here, sys.argv[1])
+        except ValueError as error:
+            sys.exit(str(error))
