@@ -15,6 +15,7 @@ NBVAL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --nbval \
 .PHONY: book serve execute test test-colab bench repository lock clean
 
 book: .venv/book
+	rm -rf _build
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
 	@echo "The book is built. Open $(CURDIR)/$(ADDRESS)"
 

@@ -6,7 +6,7 @@ from cycler import cycler
 __all__ = ["COLOURS", "use_style"]
 
 # Okabe and Ito's palette, told apart with every common kind of colour vision; its yellow is left
-# out, as it is too faint on white. Ten classes cycle through markers as well: see `use_style`.
+# out, as it is too faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -22,6 +22,7 @@ def use_style():
     >>> plt.rcParams["figure.figsize"]
     [7.0, 3.6]
     """
+    plt.style.use("default")  # whatever an earlier cell chose, panels are white
     dashes = cycler(linestyle=["-", "--", ":"]) * cycler(color=COLOURS)
     plt.rcParams.update(
         {

@@ -61,14 +61,17 @@ def simplex_etf(num_classes, dim, *, generator=None, dtype=None, device=None):
     if device is None and generator is not None:
         device = generator.device
     dtype = dtype or torch.get_default_dtype()
-    basis = _centred_basis(num_classes, dtype=dtype, device=device)
+    precision = torch.promote_types(dtype, torch.float32)  # QR has no half precision
+    basis = _centred_basis(num_classes, dtype=precision, device=device)
     frame = basis * (num_classes / (num_classes - 1)) ** 0.5
     if generator is None:
-        return torch.nn.functional.pad(frame, (0, dim - num_classes + 1))
-    gaussian = torch.randn(dim, num_classes - 1, generator=generator, dtype=dtype, device=device)
+        return torch.nn.functional.pad(frame, (0, dim - num_classes + 1)).to(dtype)
+    gaussian = torch.randn(
+        dim, num_classes - 1, generator=generator, dtype=precision, device=device
+    )
     axes, upper = torch.linalg.qr(gaussian)
     # QR alone is not uniform: its signs follow LAPACK's habit. A positive diagonal makes it so.
-    return frame @ (axes * upper.diagonal().sign()).T
+    return (frame @ (axes * upper.diagonal().sign()).T).to(dtype)
 
 
 def _centred_basis(num_classes, *, dtype, device):
@@ -127,7 +130,7 @@ class ClassStatistics:
             For mismatched shapes, labels that are not integers or out of range, fewer than two
             classes, a class without samples, NaN or infinite features.
         """
-        _check_batch(features, labels, num_classes)
+        labels = _checked_labels(features, labels, num_classes)
         if num_classes is None:
             num_classes = int(labels.max()) + 1 if len(labels) else 0
         if num_classes < 2:
@@ -186,6 +189,7 @@ def nc1(features, labels):
     >>> float(nc1(features, torch.tensor([0, 0, 1, 1])))  # the noise is orthogonal to the signal
     0.0
     """
+    labels = _checked_labels(features, labels)
     means = ClassStatistics.from_features(features, labels).means
     whitener = _between_whitener(means)
     # The big product runs in the precision of the features. It loses nothing: differences of nearby
@@ -297,8 +301,8 @@ def nc4(features, labels, classifier, bias=None):
     Returns
     -------
     Tensor, 0-d
-        A fraction in [0, 1]: the share of rows with
-        :math:`\arg\max_k (W h + b)_k \ne \arg\min_k \|h - \bar h_k\|`. It has no useful gradient.
+        A fraction in [0, 1]: how often :math:`\arg\max_k (W h + b)_k` is not
+        :math:`\arg\min_k \|h - \bar h_k\|`. It has no useful gradient.
 
     Raises
     ------
@@ -323,18 +327,20 @@ def nc4(features, labels, classifier, bias=None):
             f"classifier must be (K, d) = {tuple(statistics.means.shape)} to fit the features, "
             f"got {tuple(classifier.shape)}"
         )
-    if bias is not None and bias.shape != (num_classes,):
-        raise ValueError(f"bias must have shape ({num_classes},), got {tuple(bias.shape)}")
+    if bias is not None and not (bias.shape == (num_classes,) and bias.isfinite().all()):
+        raise ValueError(
+            f"bias must be finite and have shape ({num_classes},), got {tuple(bias.shape)}"
+        )
     # Nearest centre as a linear rule: ||h||^2 is common to all classes; centring keeps digits.
     centres, weight = statistics.centred_means, _accumulated(classifier)
-    disagreements = 0
+    disagreements = weight.new_zeros(())
     for rows, _ in _chunks(features, labels):
         rows = rows.to(weight.dtype)
         scores = rows @ weight.T
         if bias is not None:
             scores = scores + bias
         closeness = (rows - statistics.global_mean) @ centres.T - centres.square().sum(1) / 2
-        disagreements = disagreements + (scores.argmax(1) != closeness.argmax(1)).sum()
+        disagreements += (scores.argmax(1) != closeness.argmax(1)).sum()
     return disagreements / len(features)
 
 
@@ -404,7 +410,7 @@ class NeuralCollapse(Metric):
 
     def update(self, features, labels):
         """Add a batch: ``features (B, d)`` and integer ``labels (B,)``; classes may be missing."""
-        _check_batch(features, labels, self.num_classes)
+        labels = _checked_labels(features, labels, self.num_classes)
         if features.shape[1] != self.dim:
             raise ValueError(f"features must be (B, {self.dim}), got {tuple(features.shape)}")
         features = features.detach().to(self.moments.dtype)
@@ -418,6 +424,10 @@ class NeuralCollapse(Metric):
         deviations = features - means[labels]
         scatter.copy_(deviations.T @ deviations)
         self.moments = self._merge(torch.stack([self.moments, batch]))
+
+    def forward(self, features, labels):
+        """Add a batch, as :meth:`update`: a batch may lack classes and has no value of its own."""
+        self.update(features, labels)
 
     def compute(self):
         """Return ``{"nc1": …, "nc2": …}`` and, given a classifier, ``"nc3"``; 0-d tensors each."""
@@ -454,21 +464,17 @@ class NeuralCollapse(Metric):
 
 
 def _between_whitener(means):
-    """Return A (K-1, d) with Σ_B† = AᵀA, from the (K-1, K-1) Gram matrix of the class means.
+    """Return A (K-1, d) with Σ_B† = AᵀA, from the class means (K, d).
 
     With B = CᵀM, C an orthonormal basis of the vectors that sum to zero, Σ_B = BᵀB / K: the null
-    direction of the centred means is gone by construction, no threshold decides about it.
+    direction of the centred means is gone by construction, no threshold decides about it. Then
+    A = √K (BBᵀ)⁻¹B, which is the transposed pseudo-inverse of B. That way of computing it does not
+    square the condition number, and covers d < K - 1 and means in special position as well.
     """
-    num_classes = len(means)
-    basis = _centred_basis(num_classes, dtype=means.dtype, device=means.device)
+    basis = _centred_basis(len(means), dtype=means.dtype, device=means.device)
     # Subtracting a class mean changes nothing but the rounding: large common offsets cancel first.
     between = basis.T @ (means - means[0])
-    if between.shape[0] <= between.shape[1]:
-        inverse = torch.linalg.pinv(between @ between.T, hermitian=True)
-        return num_classes**0.5 * (inverse @ between)
-    # Fewer dimensions than K - 1: the small side is d, and its Gram matrix has full rank.
-    inverse = torch.linalg.pinv(between.T @ between, hermitian=True)
-    return num_classes**0.5 * (between @ inverse)
+    return len(means) ** 0.5 * torch.linalg.pinv(between).T
 
 
 def _or_infinite(within, means):
@@ -489,10 +495,9 @@ def _distance_from_etf(left, right):
 
 def _class_sums(features, labels, num_classes):
     """Sum of the rows of each class, shape (K, d), accumulated in float64 chunk by chunk."""
-    sums = 0.0
+    sums = _accumulated(features[:0]).new_zeros(num_classes, features.shape[1])
     for rows, classes in _chunks(features, labels):
-        rows = _accumulated(rows)
-        sums = sums + rows.new_zeros(num_classes, rows.shape[1]).index_add(0, classes, rows)
+        sums.index_add_(0, classes, _accumulated(rows))
     return sums
 
 
@@ -508,7 +513,8 @@ def _accumulated(tensor):
     return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
 
 
-def _check_batch(features, labels, num_classes):
+def _checked_labels(features, labels, num_classes=None):
+    """Return the labels as int64, after checking that they fit the features."""
     if features.ndim != 2 or not features.is_floating_point():
         raise ValueError(
             "features must be a floating-point tensor of shape (N, d), got "
@@ -527,6 +533,7 @@ def _check_batch(features, labels, num_classes):
     if lowest < 0 or (num_classes is not None and highest >= num_classes):
         last = "K - 1" if num_classes is None else num_classes - 1
         raise ValueError(f"labels must lie in 0 .. {last}, got {lowest} .. {highest}")
+    return labels.long()
 
 
 def _check_matrix(matrix, name):

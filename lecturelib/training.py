@@ -90,7 +90,7 @@ def train(
     ValueError
         For an unknown optimizer, or numbers out of range.
     FloatingPointError
-        If the loss stops being finite; the message names the learning rate.
+        If the loss or a parameter stops being finite; the message names the learning rate.
 
     Examples
     --------
@@ -135,8 +135,9 @@ def train(
             history.epochs.append(epoch)
             for name, metric in (metrics or {}).items():
                 value = metric(model)
-                scalar = isinstance(value, Tensor) and value.ndim == 0
-                history.values[name].append(value.item() if scalar else value)
+                if isinstance(value, Tensor):
+                    value = value.item() if value.ndim == 0 else value.detach().clone()
+                history.values[name].append(value)
 
     measure(0)
     for epoch in trange(1, epochs + 1, desc=f"training ({optimizer})", unit="epoch", leave=False):
@@ -155,9 +156,10 @@ def train(
 
             value = solver.step(closure)
         schedule.step()
-        if not torch.isfinite(value):
+        if not (value.isfinite() and all(p.isfinite().all() for p in parameters)):
             raise FloatingPointError(
-                f"the loss is {float(value)} in epoch {epoch} with lr={lr}: try a smaller one"
+                f"training diverged in epoch {epoch}, where the loss was {value.item():.3g}, "
+                f"with lr={lr}: try a smaller one"
             )
         if epoch % every == 0 or epoch == epochs:
             measure(epoch)

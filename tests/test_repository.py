@@ -18,7 +18,9 @@ def copy(tmp_path):
     for name in ["_config.yml", "_toc.yml", "README.md"]:
         shutil.copy(ROOT / name, tmp_path)
     for name in ["chapters", "tools"]:
-        shutil.copytree(ROOT / name, tmp_path / name)
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns(".*", "__pycache__")
+        )
     return tmp_path
 
 

@@ -1,10 +1,11 @@
 """Sphinx extension of this book.
 
-Three rules it enforces on every build:
+Four rules it enforces on every build:
 
 - the claims page is made from the registry (`lecturelib/claims.toml`) and from the lines that the
   chapters' stored outputs show, so it cannot say anything else;
 - mathematics is typeset by a MathJax that lies in the site itself, without the parts nobody loads;
+- no page carries the scripts of thebe, which would start code from other hosts;
 - no button leads to the placeholder address that the repository has before it is published.
 """
 
@@ -79,8 +80,13 @@ def checked_demands(notebook):
 
 
 def configure(app, config):
-    """Use the site's own MathJax; drop the buttons while the repository has no address."""
+    """Use the site's own MathJax, never thebe, and no buttons without an address."""
     config.mathjax_path = "mathjax/tex-chtml.js"
+    for listeners in list(app.events.listeners.values()):
+        for listener in list(listeners):
+            name = getattr(listener.handler, "__name__", "")
+            if name in {"init_thebe_core", "update_thebe_context"}:
+                app.disconnect(listener.id)
     options = config.html_theme_options
     if ".invalid/" in options.get("repository_url", ""):
         options.update(use_repository_button=False, repository_url="", launch_buttons={})

@@ -1,7 +1,8 @@
 """``nc1`` beside the textbook formula with d x d matrices, in one process.
 
 Run ``pytest tests/benchmarks/bench_neural_collapse.py``: the table is printed at the end. Medians
-of runs interleaved as long as the dense one repeats; memory is the growth of the peak during each one's first run.
+of runs, interleaved as long as the dense one repeats; memory is the growth of the peak during the
+first run of each.
 """
 
 import ctypes
