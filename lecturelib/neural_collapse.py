@@ -174,10 +174,14 @@ def nc1(features, labels):
     Notes
     -----
     :math:`\mathrm{NC}_1 = \operatorname{tr}(\Sigma_W \Sigma_B^\dagger)` with
-    :math:`\Sigma_W = \frac1N \sum_i (h_i - \bar h_{y_i})(h_i - \bar h_{y_i})^\top` and
-    :math:`\Sigma_B = \frac1K \sum_k (\bar h_k - \bar h)(\bar h_k - \bar h)^\top`. Public codes that
-    divide by K show the same curve on another scale. No d x d matrix is formed: time O(NdK),
-    memory O(Kd) beside the features.
+
+    .. math::
+
+        \Sigma_W = \frac1N \sum_i (h_i - \bar h_{y_i})(h_i - \bar h_{y_i})^\top, \quad
+        \Sigma_B = \frac1K \sum_k (\bar h_k - \bar h)(\bar h_k - \bar h)^\top .
+
+    Public codes that divide by K show the same curve on another scale. No d x d matrix is formed:
+    time O(NdK), memory O(Kd) beside the features.
 
     References
     ----------
@@ -189,9 +193,8 @@ def nc1(features, labels):
     >>> float(nc1(features, torch.tensor([0, 0, 1, 1])))  # the noise is orthogonal to the signal
     0.0
     """
-    labels = _checked_labels(features, labels)
     means = ClassStatistics.from_features(features, labels).means
-    whitener = _between_whitener(means)
+    labels, whitener = labels.long(), _between_whitener(means)
     # The big product runs in the precision of the features. It loses nothing: differences of nearby
     # floats are exact, and what rounding the means to `centres` shifted is put back in float64.
     precision = torch.promote_types(features.dtype, torch.float32)
@@ -224,7 +227,10 @@ def nc2(vectors):
 
     Notes
     -----
-    :math:`\| G/\|G\|_F - (I - \frac1K 11^\top)/\sqrt{K-1} \|_F` with :math:`G = V V^\top`.
+    With :math:`G = V V^\top`, the distance is
+
+    .. math:: \Big\| \frac{G}{\|G\|_F}
+        - \frac{1}{\sqrt{K-1}} \Big( I - \frac1K \mathbf 1 \mathbf 1^\top \Big) \Big\|_F .
 
     References
     ----------

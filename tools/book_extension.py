@@ -79,8 +79,14 @@ def checked_demands(notebook):
     return demands
 
 
+def skip_constants(app, what, name, obj, skip, options):
+    """Leave module constants out of the API pages: their values are long."""
+    return skip or getattr(obj, "type", None) == "data"
+
+
 def configure(app, config):
     """Use the site's own MathJax, never thebe, and no buttons without an address."""
+    app.connect("autodoc-skip-member", skip_constants)
     config.mathjax_path = "mathjax/tex-chtml.js"
     for listeners in list(app.events.listeners.values()):
         for listener in list(listeners):
