@@ -199,10 +199,10 @@ def nc1(features, labels):
     # floats are exact, and what rounding the means to `centres` shifted is put back in float64.
     precision = torch.promote_types(features.dtype, torch.float32)
     centres, directions = means.to(precision), whitener.to(precision)
-    shifts = (centres - means) @ whitener.T
+    shifts = (means - centres) @ whitener.T
     total = 0.0
     for rows, classes in _chunks(features, labels):
-        projected = (rows - centres[classes]) @ directions.T + shifts[classes]
+        projected = centres[classes].sub_(rows) @ directions.T + shifts[classes]
         total = total + projected.square().sum()
     return _or_infinite(total / len(features), means)
 
