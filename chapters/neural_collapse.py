@@ -24,13 +24,14 @@
 # :class: tip
 # **You will be able to** state the four properties of neural collapse and say why each is what a
 # classifier should want; prove which arrangement of class means is best; measure collapse without
-# falling into three traps that published code fell into; and tell what collapse says about test
-# error, and what it does not.
+# falling into three traps; and tell what collapse says about test error, and what it does not.
 #
-# **Follows** lecture 003, from *Setup: Image Classification Problem* to *NC Occurs on Random
-# Labels/Inputs*; the same slides open lectures 000 and 001.
+# **Follows** lecture 003: *Setup*, *Deep Neural Network Classifiers*, *Neural Collapse in Classification
+# I–VI*, and the experiments from *NC is algorithm independent* to *NC Occurs on Random Labels/Inputs*.
+# Lectures 000 and 001 open with the first of these slides.
 #
-# **You need** linear algebra up to the pseudo-inverse, and softmax regression.
+# **You need** linear algebra up to the pseudo-inverse, softmax regression, and to have trained a small
+# network in PyTorch before.
 #
 # **Time**: reading, an hour; running, about a minute on two CPU cores. A GPU pays off only for the
 # larger data sets.
@@ -94,13 +95,15 @@ generator = seed_everything(0)
 #   + \frac{\lambda}{2} \big\| (\theta, W, b) \big\|^2 .
 # $$ (eq-training)
 #
-# The factor ½ makes $\lambda$ what PyTorch calls `weight_decay`. The slides write
+# Here $\mathcal L_{\mathrm{CE}}(z, k) = -\log \big( e^{z_k} / \sum_j e^{z_j} \big)$ is the cross-entropy of
+# the scores $z$, and the last term is called *weight decay*. The factor ½ makes $\lambda$ what PyTorch calls `weight_decay`. The slides write
 # $\lambda \| \cdot \|^2$ without it, so their $\lambda$ is half of ours.
 #
 # Our inputs are real: 1 797 handwritten digits of 8 × 8 pixels, which come with scikit-learn. We take
 # the first 140 of each class for training, so that the classes are exactly balanced, and keep 397 for
-# testing. The two names in capitals are switches: on a GPU, the same cells run on
-# `"mnist"`, `"fashion_mnist"` or `"cifar10"`, with networks `SCALE` times as wide.
+# testing. The names `DATASET` and `SCALE` in the next cell are switches: on a GPU, the same cells run on
+# `"mnist"`, `"fashion_mnist"` or `"cifar10"`, with networks `SCALE` times as wide. (The classes of MNIST
+# are only nearly balanced; $N = nK$ then holds approximately.)
 
 # %%
 DATASET, SCALE = "digits", 1
@@ -115,7 +118,7 @@ y_train, y_test = train_set.labels.to(DEVICE), test_set.labels.to(DEVICE)
 K = train_set.num_classes
 print(len(y_train), "training and", len(y_test), "test images,", K, "classes")
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-digits", "caption": "The first training image of each class, as the network sees it before standardisation."}, "image": {"alt": "A row of ten small grey images, the handwritten digits 0 to 9, eight by eight pixels each."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-digits", "caption": "The first training image of each class, before standardisation."}, "image": {"alt": "A row of ten small grey images, the handwritten digits 0 to 9, eight by eight pixels each."}}
 fig, axes = plt.subplots(1, 10, figsize=(7, 0.9))
 for k, ax in enumerate(axes):
     image = train_set.inputs[train_set.labels == k][0]
@@ -126,7 +129,7 @@ plt.show()
 
 # %% [markdown]
 # The network is an ordinary multilayer perceptron: five hidden layers of 100 units, each with batch
-# normalisation and ReLU, then the linear head.
+# normalisation and ReLU, then the last layer, called the *head*; its scores are the *logits*.
 
 # %%
 WIDTH = 100 * SCALE
@@ -161,7 +164,8 @@ print(
 #   between any two of them is $-\frac{1}{K-1}$;
 # - **NC3, self-duality:** classifier and centred means are the same up to scale,
 #   $w_k / \|w_k\| \to (\bar h_k - \bar h) / \|\bar h_k - \bar h\|$, where $w_k$ is row $k$ of $W$;
-# - **NC4, nearest centre:** the classifier decides for the class whose mean is nearest,
+# - **NC4, nearest centre:** on the training features, the classifier decides for the class whose mean
+#   is nearest,
 #   $\arg\max_k (Wh + b)_k = \arg\min_k \| h - \bar h_k \|$.
 # :::
 #
@@ -170,14 +174,15 @@ print(
 # means stood at unequal angles, two classes would be easier to confuse than necessary: NC2 asks for
 # the best worst case. Once the features are fixed, the best rows of $W$ are the directions that
 # separate each mean from the others, and for means in such a symmetric position these are the means
-# themselves: NC3. And when all of that holds, "largest score" and "nearest mean" are the same rule:
+# themselves: NC3. And when all of that holds, and bias and global mean favour no class (the sums
+# $b_k + \langle w_k, \bar h \rangle$ are equal), "largest score" and "nearest mean" are the same rule:
 # NC4. What is remarkable is not that the four are desirable but that gradient descent, told only to
 # lower {eq}`eq-training`, brings them about.
 #
 # ## Why −1/(K−1)?
 #
-# How far apart can $K$ directions be? Two can point in opposite ways, at cosine −1. A third must then
-# give way. The exact answer has a three-line proof.
+# How far apart can $K$ directions be? Two can point in opposite ways, at cosine −1. With a third
+# direction, not all pairs can be opposite. The exact answer has a short proof.
 #
 # :::{prf:theorem} Rankin's simplex bound
 # :label: thm-rankin
@@ -210,7 +215,10 @@ print(
 #
 # This arrangement is the *simplex equiangular tight frame*, ETF for short: two opposite points for
 # $K = 2$, the corners of an equilateral triangle for $K = 3$, of a regular tetrahedron for $K = 4$.
-# The proof also tells that its vectors sum to zero, which is why NC2 looks at *centred* means.
+# The proof also tells that its vectors sum to zero, which is why NC2 looks at *centred* means. The slides
+# give two more reasons to like it: among equally long codewords the simplex is an optimal code for
+# Shannon's Gaussian channel, and for features on an ETF the max-margin classifier is the same ETF
+# {cite}`papyan2020prevalence`.
 #
 # Do not take the theorem's word for it. Let four points on the sphere repel each other, from a random
 # start, and see where they come to rest.
@@ -276,11 +284,15 @@ draw_frame(ax, frame.tolist())
 plt.show()
 
 # %% [markdown]
-# :::{admonition} Slide check: how many dimensions?
+# :::{admonition} Slide check: centred or not?
 # :class: warning
-# Lecture 003, *Neural Collapse in Classification II*, says that collapsed features live on a
-# $K$-dimensional subspace. After centring it is $K - 1$: the means sum to zero, so one of them is
-# determined by the others. Two lines show it, on means that are as generic as can be.
+# Lecture 003, *Neural Collapse in Classification III* and *V*, writes NC2 and NC3 with the class means
+# $\bar h_k$ themselves. After a ReLU that cannot hold: vectors without negative entries have no negative
+# cosine. The statement is about the *centred* means, as in {cite}`papyan2020prevalence`. Slide *II* says
+# that collapsed features live on a $K$-dimensional subspace. That is right for the features, since $K$
+# points span at most $K$ dimensions; the centred means span only $K - 1$, because they sum to zero. Two
+# lines show the second point, on means that are as generic as can be; {ref}`an exercise <ex-nc-relu>`
+# shows the first on a trained network.
 # :::
 
 # %%
@@ -292,7 +304,7 @@ claims.check(
 # %% [markdown]
 # ## From four wishes to four numbers
 #
-# To watch collapse happen we need a number for each property, zero when it holds.
+# To watch collapse happen we need numbers: zero when the property holds.
 #
 # **NC1.** Compare the scatter within the classes with the scatter between them, direction by
 # direction. With
@@ -308,8 +320,9 @@ claims.check(
 #
 # The pseudo-inverse is not a nicety: $\Sigma_B$ has rank at most $K - 1$ in a space of $d$ dimensions.
 #
-# **NC2 and NC3.** An ETF is recognised by its Gram matrix, whatever its size and orientation. So scale
-# the Gram matrix to norm one and subtract that of an ETF,
+# **NC2 and NC3.** An ETF is recognised by its Gram matrix (all inner products), whatever its orientation.
+# So scale the Gram matrix to norm one (Frobenius: the root of the sum of squares) and subtract that of an
+# ETF,
 #
 # $$
 # \Big\| \frac{G}{\|G\|_F} - \frac{1}{\sqrt{K-1}} \Big( I - \frac1K \mathbf 1 \mathbf 1^\top \Big) \Big\|_F ,
@@ -317,6 +330,11 @@ claims.check(
 #
 # with $G = \bar H \bar H^\top$ for the centred means $\bar H$ (rows), $G = W W^\top$ for the classifier,
 # and $G = W \bar H^\top$ for NC3. Both matrices have norm one, so the distance lies between 0 and 2.
+#
+# The number for NC3 is zero if the centred means form an ETF *and* $W$ is a multiple of them. It is not
+# zero only then: a part of $W$ orthogonal to all centred means goes unseen, and $W = (\bar H^\dagger)^\top$
+# gives zero for any means that span $K - 1$ dimensions. So read it together with NC2, and look at the
+# angles themselves once.
 #
 # **NC4** is a fraction: how often the two rules disagree.
 #
@@ -378,14 +396,16 @@ claims.check("nc1-library", nc1(h, y) / textbook, 1, abs=1e-9)
 
 # %% [markdown]
 # The library's `nc1` is this lemma with the care that large inputs need: it checks them, works through
-# them in pieces, and accumulates in double precision.
+# them in pieces, accumulates in double precision, and takes the pseudo-inverse of $B$, so that means in
+# special position are allowed too.
 #
 # ### A case with a known answer
 #
 # A measure is trustworthy once it gives the right number where we know it. Put the class means on an
 # ETF of radius $a$ and add isotropic noise of standard deviation $s$ per coordinate. The vectors of an
 # ETF satisfy $\sum_k u_k u_k^\top = \frac{K}{K-1} P$, with $P$ the projection onto their span, so
-# $\Sigma_B = \frac{a^2}{K-1} P$. With $\Sigma_W = s^2 I$ and $\operatorname{tr} P = K - 1$,
+# $\Sigma_B = \frac{a^2}{K-1} P$ (an exercise below proves it another way). With many samples per class,
+# $\Sigma_W = s^2 I$; and since $\operatorname{tr} P = K - 1$,
 #
 # $$\mathrm{NC}_1 = \operatorname{tr}\Big( s^2 \, \frac{K-1}{a^2} P \Big)
 #   = \frac{s^2 (K-1)^2}{a^2} .$$ (eq-etf-noise)
@@ -411,7 +431,7 @@ claims.check("nc1-etf-noise", nc1(h, y) / closed_form, 1, rel=0.03)
 
 # %% [markdown]
 # Drag the noise in the next figure. Three classes need a plane only, so you see all there is: at
-# $s = 0.1$ the classes are three tight dots; at $s = 0.5$ the noise reaches the neighbours, and the
+# $s = 0.1$ the classes are three separate clouds; at $s = 0.5$ the noise reaches the neighbours, and the
 # measure has grown twenty-five-fold, because it counts squares.
 
 
@@ -526,7 +546,7 @@ for name, settings in SETTINGS.items():
         every=settings["epochs"] // 32,
     )
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-algorithms", "caption": "Three algorithms, one destination. A dot marks where the training error first is zero: most of the collapse happens to its right, in the terminal phase. (L-BFGS takes 32 outer steps, the others 480 epochs.)"}, "image": {"alt": "Three panels with NC1, NC2 and NC3 against the share of training done, on logarithmic axes. In each, the curves of SGD, Adam and L-BFGS fall by one to five orders of magnitude, most of it after the training error has reached zero."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-algorithms", "caption": "Three algorithms, one destination. A dot marks the first measurement with zero training error; the measures go on falling to its right, in the terminal phase. (L-BFGS takes 32 outer steps of up to 20 iterations, the others 480 epochs.)"}, "image": {"alt": "Three panels with NC1, NC2 and NC3 against the share of training done, on logarithmic axes. In each, the curves of SGD, Adam and L-BFGS fall by one to five orders of magnitude and go on falling after the training error has reached zero."}}
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharex=True)
 for ax, metric, title in zip(
     axes,
@@ -562,10 +582,23 @@ claims.check("collapse-nc2", final["nc2"], below=0.2)
 claims.check("collapse-nc3", final["nc3"], below=0.15)
 claims.check("collapse-nc4", final["nc4"], 0)
 
+with torch.no_grad():
+    trained = ClassStatistics.from_features(
+        nets["SGD"].eval().features(x_train), y_train
+    )
+    directions = trained.centred_means.to(nets["SGD"].head.weight.dtype)
+    duality = torch.cosine_similarity(nets["SGD"].head.weight, directions)
+claims.check("collapse-self-dual", duality, above=0.95)
+
+# %% [markdown]
+# The last line looks at the angles themselves: every row of $W$ is nearly parallel to its centred mean. That
+# NC4 is exactly zero is no surprise once NC1 is small and the training error is zero: a feature that sits
+# on the mean of its class has no nearer one.
+
 # %% [markdown]
 # Ten means cannot be drawn, but four can: the centred means of four classes span three dimensions
-# exactly. So train the same network on the digits 0 to 3, keep the features after every epoch, and look
-# at them in the space of their means, turned so that it fits the tetrahedron best. Drag the epoch.
+# exactly. So train the same network on the digits 0 to 3, keep the features after some epochs, and look
+# at them in the space of their means, turned and scaled to fit the tetrahedron. Drag the epoch.
 
 # %%
 four = y_train < 4
@@ -584,8 +617,13 @@ history = train(
         "features": lambda net: net.features(x_four).double().cpu(),
         "nc1": lambda net: nc1(net.features(x_four), y_four),
     },
+    every=[0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 200, 300],
+)
+statistics = ClassStatistics.from_features(
+    history["features"][-1], y_four.cpu()
 )
 claims.check("collapse-four-classes", history["nc1"][-1], below=0.02)
+claims.check("collapse-tetrahedron", nc2(statistics.centred_means), below=0.1)
 
 
 # %% tags=["hide-input"]
@@ -594,7 +632,7 @@ def in_means_space(h, y):
     statistics = ClassStatistics.from_features(h, y)
     centred = statistics.centred_means
     axes = torch.linalg.svd(centred, full_matrices=False)[2][:3]
-    # Procrustes: the rotation that brings the means closest to the tetrahedron.
+    # Procrustes: the orthogonal map that brings the means closest to the ETF.
     left, _, right = torch.linalg.svd(
         (centred @ axes.T).T @ simplex_etf(4, 3, dtype=h.dtype)
     )
@@ -603,8 +641,8 @@ def in_means_space(h, y):
 
 
 def draw_epoch(epoch):
-    y = y_four.cpu()
-    coordinates = in_means_space(history["features"][epoch], y)
+    y, when = y_four.cpu(), history.epochs.index(epoch)
+    coordinates = in_means_space(history["features"][when], y)
     fig, ax = plt.subplots(figsize=(6, 4), subplot_kw={"projection": "3d"})
     draw_frame(ax, simplex_etf(4, 3).tolist())
     for k in range(4):
@@ -619,7 +657,7 @@ def draw_epoch(epoch):
             edgecolor="black",
             depthshade=False,
         )
-    ax.set_title(f"epoch {epoch}: NC1 = {history['nc1'][epoch]:.2g}")
+    ax.set_title(f"epoch {epoch}: NC1 = {history['nc1'][when]:.2g}")
     fig.legend(loc="outside center left", markerscale=2)
     return fig
 
@@ -633,7 +671,7 @@ explore(
     caption="Class means becoming a simplex ETF: small dots are training images, large ones class "
     "means, lines the tetrahedron.",
     labels={"epoch": "Epoch"},
-    epoch=[0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 200, 300],
+    epoch=history.epochs,
     start={"epoch": 3},
 )
 
@@ -670,7 +708,7 @@ for width in [10, 20, 50, 100, 200]:
         every=600,
     )
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-random-labels", "caption": "Random labels: NC1 against the width of the network, with the training and test accuracy below. A network that is wide enough to memorise collapses; on test images it can only guess."}, "image": {"alt": "Upper panel, NC1 against network width 10 to 200 on logarithmic axes, falling from several hundred to below 0.01. Lower panel, training accuracy rising to 1 at width 50 and test accuracy near 0.1 throughout."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-random-labels", "caption": "Random labels: NC1 against the width of the network, with the training and test accuracy below. Memorising is not enough: at width 20 the training error is zero, but the features have not collapsed. Wider networks collapse; on test images all of them can only guess."}, "image": {"alt": "Upper panel, NC1 against network width 10 to 200 on logarithmic axes, falling from above 100 to about 0.01. Lower panel, training accuracy close to 1 at width 10 and 1 from width 20 on; test accuracy near 0.1 throughout."}}
 widths = list(random_runs)
 last = {
     m: [run[m][-1] for run in random_runs.values()]
@@ -691,13 +729,41 @@ plt.show()
 # %%
 claims.check("random-labels-fit", last["train accuracy"][-2:], 1)
 claims.check("random-labels-collapse", last["nc1"][-2:], below=0.1)
-claims.check("random-labels-narrow", last["nc1"][0], above=1)
+claims.check("random-labels-etf", last["nc2"][-2:], below=0.25)
+claims.check("random-labels-narrow", last["nc1"][:2], above=1)
 claims.check("random-labels-chance", last["test accuracy"], below=0.2)
 
 # %% [markdown]
-# It does, once the network is wide enough. So collapse is not a property of the data. It is what a
-# sufficiently flexible map does when it is trained past zero error, whatever it is trained on. This is
-# the reason to study a model in which the features are not computed from inputs at all but are free
+# It does, once the network is wide enough; fitting the labels alone is not enough. Nor do the inputs need
+# a meaning. Replace the images by Gaussian noise:
+
+# %%
+seed_everything(0)
+net = MLP([64, *[200 * SCALE] * 5, K], batch_norm=True).to(DEVICE)
+noise = torch.randn(len(few), 64, generator=generator).to(DEVICE)
+noise_run = train(
+    net,
+    noise,
+    y_random,
+    epochs=300,
+    lr=0.05,
+    milestones=[225],
+    batch_size=250,
+    weight_decay=2e-3,
+    metrics={
+        "nc1": lambda net: nc1(net.features(noise), y_random),
+        "train accuracy": lambda net: (
+            (net(noise).argmax(1) == y_random).double().mean()
+        ),
+    },
+    every=300,
+)
+claims.check("random-inputs-fit", noise_run["train accuracy"][-1], 1)
+claims.check("random-inputs-collapse", noise_run["nc1"][-1], below=0.2)
+
+# %% [markdown]
+# So collapse is not a property of the data: a sufficiently flexible map, trained with weight decay past
+# zero error, does it here without any pattern to learn. This is the reason to study a model in which the features are not computed from inputs at all but are free
 # variables: the *unconstrained features model* {cite}`mixon2020neural,zhu2021geometric`. Its minimisers
 # can be written down, and they are collapsed.
 #
@@ -717,7 +783,7 @@ with torch.no_grad():
 claims.check("test-accuracy", final["test accuracy"], above=0.9)
 claims.check("test-nc1", on_test / on_train, above=30)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-test-features", "caption": "Training and test features of three classes, along the two directions in which their means differ. Training features sit on the means; test features are drawn out towards the classes they are mistaken for."}, "image": {"alt": "Two scatter plots of three digit classes in the plane of their means. Left, the training features form three points at the corners of a triangle. Right, the test features cluster near the same corners, with some stretched towards other corners or the centre."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-test-features", "caption": "Training and test features of three classes, along the two directions in which their means differ. Training features sit on the means; many test features lie between them."}, "image": {"alt": "Two scatter plots of three digit classes in the plane of their means. Left, the training features form three points at the corners of a triangle. Right, the test features cluster near the same corners, with some stretched towards other corners or the centre."}}
 with torch.no_grad():
     three = [3, 8, 9] if K >= 10 else [0, 1, 2]
     h_train, h_test = (
@@ -752,14 +818,14 @@ plt.show()
 
 # %% [markdown]
 # Test accuracy is decided by where the map sends *new* images, and collapse on the training set does
-# not reach that far. The lectures quote from {cite}`papyan2020prevalence` that test accuracy and
-# robustness improve during the terminal phase of the networks studied there; that is an observation
-# about those networks, not a consequence of collapse.
+# not reach that far. The lectures say that collapse "leads to better" generalisation and robustness;
+# what {cite}`papyan2020prevalence` observed is that both improve in the terminal phase of the networks
+# studied there. That is not a consequence of collapse.
 #
 # ## Why weight decay matters
 #
-# Without the penalty in {eq}`eq-training` the cross-entropy has no minimiser: doubling $W$ lowers the
-# loss of any classifier that is right everywhere. The directions may still converge, but so slowly that
+# Without the penalty in {eq}`eq-training` the cross-entropy has no minimiser: doubling $W$ and
+# $b$ doubles every margin, and so lowers the loss of any classifier that is right everywhere. The directions may still converge, but so slowly that
 # you will rarely see it. The penalty makes the optimum finite, and a network can reach it. Compare four
 # strengths, with everything else the same.
 
@@ -780,7 +846,7 @@ for decay in decays:
             every=EPOCHS // 20,
         )
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-weight-decay", "caption": "The same network and the same SGD with four weight decays. All fit the training set; only weight decay brings the features to the ETF within the time of training."}, "image": {"alt": "Two panels, NC1 and NC3 against the epoch on a logarithmic axis, one curve for each of four weight decays. Without weight decay both measures level off above 0.1; with 0.002 and 0.02 they fall far lower."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-weight-decay", "caption": "The same network and the same SGD with four weight decays. All fit the training set; only the two larger weight decays bring the features near the ETF within the time of training."}, "image": {"alt": "Two panels, NC1 and NC3 against the epoch on a logarithmic axis, one curve for each of four weight decays. With 0 and 0.0002 both measures level off at about 0.1 or above; with 0.002 and 0.02 they fall far lower."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2))
 for decay, style, colour in zip(
     decays, [":", "-.", "-", "--"], COLOURS, strict=False
@@ -813,12 +879,12 @@ claims.check(
 #
 # ## Three traps in the measurement
 #
-# Measures of collapse are easy to get wrong, because what is left at the end of training is small. Each
-# of the following was seen in public code.
+# Measures of collapse are easy to get wrong, because what is left at the end of training is small. The first
+# trap is a matter of convention; the other two are errors that public code makes.
 #
 # :::{admonition} Trap 1: one name, two scales
 # :class: warning
-# Some authors divide {eq}`eq-nc1` by $K$. The curves have the same shape, and the numbers differ by a
+# Papers and public code often divide {eq}`eq-nc1` by $K$. The curves have the same shape, and the numbers differ by a
 # factor of ten on ten classes. This book follows the slides and does not divide. Before you compare a
 # number with a paper, find out which one the paper means.
 # :::
@@ -826,7 +892,8 @@ claims.check(
 # :::{admonition} Trap 2: a pseudo-inverse that inverts noise
 # :class: warning
 # $\Sigma_B$ has rank $K - 1$. Formed as a $d \times d$ matrix in single precision, its other singular
-# values are not zero but rounding errors, and a pseudo-inverse with a tiny cutoff inverts them.
+# values are not zero but rounding errors, and a pseudo-inverse with a tiny cutoff inverts them. (NumPy's default
+# cutoff is $10^{-15}$, made for double precision.)
 # The collapsed features that follow have $\mathrm{NC}_1$ of about 0.008; see what the shortcut makes
 # of it.
 # :::
@@ -844,16 +911,16 @@ claims.check("nc1-collapsed", nc1(h, y), 0.01**2 * 81, rel=0.05)
 claims.check("pinv-trap", abs(shortcut) / float(nc1(h, y)), above=1000)
 
 # %% [markdown]
-# The shortcut is wrong by more than three orders of magnitude (on many machines it is even negative),
-# and over the course of a training it still looks like a curve. {prf:ref}`lem-gram` has no cutoff to
-# get wrong.
+# The shortcut is wrong by more than three orders of magnitude, and on many machines even negative.
+# {prf:ref}`lem-gram` never forms the rank-deficient matrix.
 #
 # :::{admonition} Trap 3: an accumulator that eats the data
 # :class: warning
 # `tensor.numpy()` on the CPU does not copy: the array and the tensor share their memory. If the first
 # sample of a class is used as the accumulator of the class mean, the sums are written *into the
 # features*, and the sample becomes the mean. A scatter computed afterwards lacks one sample per class:
-# it is too small by the factor $\frac{n-1}{n}$, and there is no error to notice.
+# it is too small by a factor of about $\frac{n-1}{n}$ (exactly, if all deviations have one length), and
+# there is no error to notice.
 # :::
 #
 # To catch it we need features whose scatter is known exactly. Orthonormal ones will do: for
@@ -916,7 +983,7 @@ claims.check(
 #
 # ## Measuring in batches
 #
-# A million features of dimension 2048 do not fit into memory twice. The class `NeuralCollapse` takes
+# A million features of dimension 2048 are eight gigabytes in single precision. The class `NeuralCollapse` takes
 # them batch by batch, in one pass, and merges exactly across processes: the same three lines run under
 # `torchrun` on many GPUs. The price is one $d \times d$ matrix, because a single pass does not know the
 # means beforehand; if you can afford to visit the features twice, prefer `nc1`.
@@ -950,19 +1017,19 @@ claims.check("nc1-in-batches", metric.compute()["nc1"] / on_train, 1, abs=1e-6)
 # :label: ex-nc-spectrum
 # Show that if the centred means form an ETF of radius $a$, then $\Sigma_B$ has the eigenvalue
 # $\frac{a^2}{K-1}$ exactly $K-1$ times, and zero otherwise. *Hint:* which matrix has the same nonzero
-# eigenvalues as $\frac1K M^\top M$?
+# eigenvalues as $\frac1K \bar H^\top \bar H$?
 # :::
 #
 # :::{solution} ex-nc-spectrum
 # :class: dropdown
-# $\frac1K M^\top M$ and $\frac1K M M^\top$ share their nonzero eigenvalues. The second is
+# $\frac1K \bar H^\top \bar H$ and $\frac1K \bar H \bar H^\top$ share their nonzero eigenvalues. The second is
 # $\frac{a^2}{K} \cdot \frac{K}{K-1} \big( I - \frac1K \mathbf 1 \mathbf 1^\top \big)$, that is $\frac{a^2}{K-1}$ times a
 # projection of rank $K - 1$.
 # :::
 #
 # :::{exercise}
 # :label: ex-nc-blind
-# The orthonormal features of Trap 3 are as far from collapse as can be: every sample stands at a right
+# The orthonormal features of Trap 3 show no sign of collapse: every sample stands at a right
 # angle to all others. Compute their NC1. What does the result teach about {eq}`eq-nc1`?
 # :::
 #
@@ -991,7 +1058,7 @@ claims.check("nc1-blind", nc1(h, y), below=1e-20)
 # :class: dropdown
 # :::
 #
-# A shift cancels in all differences. For $h \mapsto cQh$ with orthogonal $Q$, $\Sigma_W$ becomes
+# A shift cancels in all differences. For $h \mapsto cQh$ with orthogonal $Q$ and $c \ne 0$, $\Sigma_W$ becomes
 # $c^2 Q \Sigma_W Q^\top$ and $\Sigma_B^\dagger$ becomes $c^{-2} Q \Sigma_B^\dagger Q^\top$; the trace of
 # the product is unchanged. For an invertible $T$ and $d = K - 1$, $\Sigma_B$ is invertible for means in
 # general position, $\Sigma_B^{-1}$ becomes $T^{-\top} \Sigma_B^{-1} T^{-1}$, and the trace is unchanged
@@ -1025,8 +1092,10 @@ claims.check(
 # :::
 #
 # Take the first $K$ unit vectors. Their Gram matrix is $I$, and centring turns it into
-# $I - \frac1K \mathbf 1 \mathbf 1^\top$, that of an ETF. The features of a ReLU network should therefore be orthogonal
-# before and an ETF after centring, and that is what training finds.
+# $I - \frac1K \mathbf 1 \mathbf 1^\top$, up to scale that of an ETF. So would any
+# $\alpha I + \beta \mathbf 1 \mathbf 1^\top$ with $\beta \ge 0$; but its vectors have squared length
+# $\alpha + \beta$, so $\beta = 0$ is the shortest choice, which suits weight decay. Training comes close to
+# it: nearly orthogonal before centring, nearly an ETF after.
 
 # %%
 basis = torch.eye(6, 8, dtype=torch.float64)
@@ -1039,7 +1108,9 @@ with torch.no_grad():
         nets["SGD"].features(x_train), y_train
     ).means.cpu()
 uncentred = cosines(means)[~torch.eye(K, dtype=torch.bool)]
-claims.check("relu-means-orthogonal", uncentred.mean().abs(), below=0.1)
+claims.check("relu-cosines-nonnegative", uncentred, above=-1e-6)
+claims.check("relu-means-orthogonal", uncentred, below=0.25)
+claims.check("relu-means-rank", torch.linalg.matrix_rank(means), K)
 
 # %% [markdown]
 # :::{solution-end}
@@ -1057,8 +1128,8 @@ claims.check("relu-means-orthogonal", uncentred.mean().abs(), below=0.1)
 # :::
 #
 # $\| h - \bar h_k \|^2 = \|h\|^2 - 2 \langle \bar h_k, h \rangle + \| \bar h_k \|^2$, and the first term
-# is the same for all classes. So $W = \bar H$ with $b_k = -\frac12 \| \bar h_k \|^2$ *is* the
-# nearest-centre rule, whatever the means.
+# is the same for all classes. So $w_k = \bar h_k$ with $b_k = -\frac12 \| \bar h_k \|^2$ *is*
+# the nearest-centre rule, whatever the means.
 
 # %%
 h = torch.randn(
@@ -1077,17 +1148,19 @@ claims.check("nc4-without-nc2", nc2(statistics.centred_means), above=0.2)
 # :::{exercise}
 # :label: ex-nc-imbalance
 # Keep all images of the digits 0 to 4 but only ten of each of the digits 5 to 9, and train again. Do the
-# classes still collapse? Do the means still form an ETF? *Hint:* look at the cosines between the means
-# of the rare classes; lecture 003 lists imbalanced learning among the uses of neural collapse.
+# classes still collapse? Do the means still form an ETF? *Hint:* look at the cosines between the
+# centred means, within and between the two groups. (Lecture 003 lists imbalanced learning among the uses of
+# neural collapse.)
 # :::
 #
 # :::{solution} ex-nc-imbalance
 # :class: dropdown
 # Give `train` the rows `torch.cat([(y_train == k).nonzero().flatten()[: 140 if k < 5 else 10] for k in
-# range(10)])` and plot `cosines(statistics.centred_means)` as an image. NC1 falls as before; NC2 does
-# not: the means of the rare classes come closer to each other than to the frequent ones, since their few
-# examples contribute little to the loss. Theorems on neural collapse assume balanced classes, and
-# this is why.
+# range(10)])` and plot `cosines(statistics.centred_means)` as an image. In one run of ours NC1 fell to 0.05,
+# an order of magnitude above the balanced run, and NC2 stayed at 0.5. After centring, the means of the
+# frequent classes have positive cosines with each other, those of the rare classes are longer, and the two
+# groups point away from each other. The symmetry between classes that the theorems on balanced data use is
+# gone, and with it the ETF.
 # :::
 #
 # :::{exercise}
@@ -1100,10 +1173,10 @@ claims.check("nc4-without-nc2", nc2(statistics.centred_means), above=0.2)
 #
 # :::{solution} ex-nc-open
 # :class: dropdown
-# `[float(nc1(h, y_train)) for h in net.eval().taps(x_train)]` is all you need. On a logarithmic axis the
-# points of a well-trained network come close to a straight line: every layer reduces the variability by
-# about the same factor. Where the line bends depends on depth, training time and labels, and that is
-# worth a page of your own.
+# Under `torch.no_grad()`, `[float(nc1(h, y_train)) for h in nets["SGD"].eval().taps(x_train)]` measures the
+# network above: NC1 falls at every layer. Lecture 003 reports a nearly constant factor per layer. Whether
+# you find one depends on depth, training time and labels: say for which settings you did and for which you
+# did not.
 # :::
 #
 # ## Summary
@@ -1113,8 +1186,8 @@ claims.check("nc4-without-nc2", nc2(statistics.centred_means), above=0.2)
 #
 # The ETF is the best worst case: no $K$ directions have all cosines below $-\frac1{K-1}$.
 #
-# Collapse does not depend on the algorithm, nor on meaningful labels; it needs a wide network, time, and
-# weight decay.
+# Collapse does not depend on the algorithm, nor on meaningful labels or inputs; in the time one trains, it
+# takes a wide network and enough weight decay.
 #
 # It describes the training set. Test error is decided elsewhere.
 #
@@ -1124,5 +1197,5 @@ claims.check("nc4-without-nc2", nc2(statistics.centred_means), above=0.2)
 # ## Further reading
 #
 # {cite}`papyan2020prevalence` discovered the phenomenon. {cite}`zhu2021geometric` explain it with free
-# features and define the measures used here; {cite}`mixon2020neural` proposed that model.
+# features and use the distances {eq}`eq-nc2`; {cite}`mixon2020neural` proposed that model.
 # {cite}`rankin1955closest` has the bound, in the language of packing caps on a sphere.

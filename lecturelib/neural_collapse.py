@@ -258,7 +258,8 @@ def nc3(classifier, class_means):
     Returns
     -------
     Tensor, 0-d
-        Between 0 (W is a multiple of the centred means, which form a simplex ETF) and 2.
+        Between 0 (if the centred means form a simplex ETF and W is a multiple of them, but not only
+        then: what W has orthogonal to the centred means goes unseen) and 2.
 
     Raises
     ------

@@ -76,8 +76,9 @@ def train(
     metrics : dict of str to callable, optional
         ``name: metric(model)``, called without gradients and in evaluation mode. A 0-d tensor is
         recorded as a number, anything else (a snapshot of the features, say) as it is.
-    every : int, optional
-        Epochs between two measurements; the first and last epoch are always measured.
+    every : int or sequence of int, optional
+        Epochs between two measurements, of which the last epoch is always one; or the epochs after
+        which to measure, in 0 .. epochs.
     seed : int, optional
         Seed of the batches' order.
 
@@ -104,10 +105,13 @@ def train(
     >>> history.epochs, history["accuracy"][-1] > 0.9
     ([0, 10, 20, 30], True)
     """
-    if epochs < 1 or every < 1 or batch_size < 1:
+    if epochs < 1 or batch_size < 1 or (isinstance(every, int) and every < 1):
         raise ValueError(
             f"epochs, every and batch_size must be positive, got {epochs}, {every}, {batch_size}"
         )
+    measured = {*range(0, epochs, every), epochs} if isinstance(every, int) else set(every)
+    if not measured <= set(range(epochs + 1)):
+        raise ValueError(f"epochs to measure must lie in 0 .. {epochs}, got {sorted(measured)}")
     if lr <= 0 or weight_decay < 0 or not 0 <= momentum < 1:
         raise ValueError(
             "need lr > 0, weight_decay >= 0 and 0 <= momentum < 1, "
@@ -139,7 +143,8 @@ def train(
                     value = value.item() if value.ndim == 0 else value.detach().clone()
                 history.values[name].append(value)
 
-    measure(0)
+    if 0 in measured:
+        measure(0)
     for epoch in trange(1, epochs + 1, desc=f"training ({optimizer})", unit="epoch", leave=False):
         model.train()
         for batch in _batches(len(inputs), batch_size, generator):
@@ -161,7 +166,7 @@ def train(
                 f"training diverged in epoch {epoch}, where the loss was {value.item():.3g}, "
                 f"with lr={lr}: try a smaller one"
             )
-        if epoch % every == 0 or epoch == epochs:
+        if epoch in measured:
             measure(epoch)
     return history
 

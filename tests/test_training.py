@@ -100,7 +100,14 @@ def test_milestones_divide_the_rate_by_ten():
 
 @pytest.mark.parametrize(
     ("epochs", "every", "measured"),
-    [(1, 5, [0, 1]), (6, 3, [0, 3, 6]), (7, 3, [0, 3, 6, 7]), (3, 1, [0, 1, 2, 3])],
+    [
+        (1, 5, [0, 1]),
+        (6, 3, [0, 3, 6]),
+        (7, 3, [0, 3, 6, 7]),
+        (3, 1, [0, 1, 2, 3]),
+        (5, [4, 2], [2, 4]),
+        (5, range(0, 6, 5), [0, 5]),
+    ],
 )
 def test_metrics_at_the_right_epochs(epochs, every, measured):
     inputs, labels = problem()
@@ -168,6 +175,7 @@ def test_divergence_names_the_rate(epochs):
     [
         ({"epochs": 0}, "must be positive, got 0, 1, 128"),
         ({"every": 0}, "must be positive"),
+        ({"every": [0, 200]}, "must lie in 0 .. "),
         ({"batch_size": 0}, "must be positive"),
         ({"lr": 0}, "lr > 0"),
         ({"weight_decay": -1e-3}, "weight_decay >= 0"),
