@@ -54,7 +54,7 @@ lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --upgrade "pip>=25.1"
-	.venv-lock/bin/pip install --quiet --group test .
+	.venv-lock/bin/pip install --quiet --group test --editable .
 	.venv-lock/bin/pip freeze --exclude lecturelib | sed -E -e 's/\+cpu//' -e '/^(nvidia|triton|cuda)/d' \
 		-e '1i # Written by `make lock` from pyproject.toml: all that builds the book and runs its tests.' \
 		> requirements.txt

@@ -136,8 +136,8 @@ def check(name, measured, expected=None, *, rel=None, abs=None, below=None, abov
 
     Examples
     --------
-    >>> check("rankin-bound", [-0.2, 0.5], above=-0.25)
-    ✓ rankin-bound: No K unit vectors have all cosines below −1/(K−1). (largest cosine > −0.25)
+    >>> check("collapse-four-classes", 0.0005, below=0.02)
+    ✓ collapse-four-classes: The features of four digits collapse to their class means. (NC1 < 0.02)
     """
     claim = _lookup(name)
     bounds = [bound for bound in (rel, abs, below, above) if bound is not None]
