@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[1]
+PLACEHOLDER = "https://repository.invalid/owner/book"
 ADDRESS = "https://github.com/ada/deep-book"
 
 
@@ -66,6 +68,38 @@ def test_setting_an_address_sets_it_everywhere(copy):
     assert contents(copy) == once
     assert repository(copy, old).returncode == 0
     assert contents(copy) == before
+
+
+def buttons(site):
+    html = (site / "chapters" / "neural_collapse.html").read_text(encoding="utf-8")
+    header = BeautifulSoup(html, "html.parser").find(class_="article-header-buttons")
+    return [link["href"] for link in header.find_all("a", href=True) if "//" in link["href"]]
+
+
+def test_built_pages_have_buttons_only_with_an_address(copy):
+    for name in ["_static", "backmatter", "lecturelib"]:
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ["intro.md", "references.bib"]:
+        shutil.copy(ROOT / name, copy)
+    notebook = "ada/deep-book/blob/main/chapters/neural_collapse.ipynb"
+    for address in [ADDRESS, None]:
+        repository(copy, address or PLACEHOLDER)
+        command = [
+            Path(sys.executable).with_name("jupyter-book"),
+            "build",
+            copy,
+            "--all",
+            "-W",
+            "-n",
+        ]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        links = buttons(copy / "_build" / "html")
+        if address is None:
+            assert links == []
+        else:
+            assert f"https://colab.research.google.com/github/{notebook}" in links
+            assert ADDRESS in links
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def skip_constants(app, what, name, obj, skip, options):
 
 
 def configure(app, config):
-    """Use the site's own MathJax, never thebe, and no buttons without an address."""
+    """Use the site's own MathJax, never thebe, one header, and no buttons without an address."""
     app.connect("autodoc-skip-member", skip_constants)
     config.mathjax_path = "mathjax/tex-chtml.js"
     for listeners in list(app.events.listeners.values()):
@@ -94,6 +94,8 @@ def configure(app, config):
             if name in {"init_thebe_core", "update_thebe_context"}:
                 app.disconnect(listener.id)
     options = config.html_theme_options
+    # The theme's parent would draw a second header bar, with a second search field.
+    options.update(navbar_start=[], navbar_center=[], navbar_end=[], navbar_persistent=[])
     if ".invalid/" in options.get("repository_url", ""):
         options.update(use_repository_button=False, repository_url="", launch_buttons={})
 
