@@ -432,7 +432,8 @@ claims.check("nc1-etf-noise", nc1(h, y) / closed_form, 1, rel=0.03)
 # %% [markdown]
 # Drag the noise in the next figure. Three classes need a plane only, so you see all there is: at
 # $s = 0.1$ the classes are three separate clouds; at $s = 0.5$ the noise reaches the neighbours, and the
-# measure has grown twenty-five-fold, because it counts squares.
+# measure has grown twenty-five-fold, because it counts squares. (In a running notebook, add `live=True` to
+# the call of `explore`, and the slider stops at any value in between.)
 
 
 # %% tags=["hide-input"]
