@@ -361,8 +361,9 @@ class NeuralCollapse(Metric):
     ----------
     num_classes : int
         Number K of classes, at least 2.
-    dim : int
-        Dimension d of the features.
+    dim : int, optional
+        Dimension d of the features (default: that of the classifier, else of the first batch). Give
+        it where a process may end without a batch of its own.
     classifier : Tensor, shape (K, d), optional
         Weights of the last layer, read at each :meth:`compute`: pass ``head.weight`` itself and the
         metric follows the training.
@@ -390,7 +391,7 @@ class NeuralCollapse(Metric):
     >>> generator = torch.Generator().manual_seed(0)
     >>> features = torch.randn(100, 5, generator=generator, dtype=torch.float64)
     >>> labels = torch.arange(100) % 3
-    >>> metric = NeuralCollapse(num_classes=3, dim=5)
+    >>> metric = NeuralCollapse(num_classes=3)
     >>> for rows, classes in zip(features.split(32), labels.split(32)):
     ...     metric.update(rows, classes)
     >>> bool(torch.isclose(metric.compute()["nc1"], nc1(features, labels)))
@@ -400,24 +401,35 @@ class NeuralCollapse(Metric):
     is_differentiable = False
     full_state_update = False
 
-    def __init__(self, num_classes, dim, *, classifier=None, **kwargs):
+    def __init__(self, num_classes, dim=None, *, classifier=None, **kwargs):
         super().__init__(**kwargs)
-        if num_classes < 2 or dim < 1:
+        if num_classes < 2 or (dim is not None and dim < 1):
             raise ValueError(f"need num_classes >= 2 and dim >= 1, got {num_classes} and {dim}")
-        if classifier is not None and classifier.shape != (num_classes, dim):
-            raise ValueError(
-                f"classifier must have shape ({num_classes}, {dim}), got {tuple(classifier.shape)}"
-            )
+        if classifier is not None:
+            _check_matrix(classifier, "classifier")
+            dim = classifier.shape[1] if dim is None else dim
+            if classifier.shape != (num_classes, dim):
+                raise ValueError(
+                    f"classifier must have shape ({num_classes}, {dim}), "
+                    f"got {tuple(classifier.shape)}"
+                )
         self.num_classes = num_classes
-        self.dim = dim
         # In a list, so that torch does not register the model's parameter as one of this module.
         self._classifier = [classifier]
-        empty = torch.zeros(num_classes + dim, dim + 1, dtype=torch.float64)
+        self._allocate(dim or 0)
+
+    def _allocate(self, dim):
+        """Make an empty state for features of this dimension; 0 stands for not yet known."""
+        self.dim = dim
+        shape = self.num_classes + dim, dim + 1
+        empty = torch.zeros(shape, dtype=torch.float64, device=self.device)
         self.add_state("moments", empty, dist_reduce_fx=self._merge)
 
     def update(self, features, labels):
         """Add a batch: ``features (B, d)`` and integer ``labels (B,)``; classes may be missing."""
         labels = _checked_labels(features, labels, self.num_classes)
+        if self.dim == 0:
+            self._allocate(features.shape[1])
         if features.shape[1] != self.dim:
             raise ValueError(f"features must be (B, {self.dim}), got {tuple(features.shape)}")
         features = features.detach().to(self.moments.dtype)
@@ -522,9 +534,9 @@ def _accumulated(tensor):
 
 def _checked_labels(features, labels, num_classes=None):
     """Return the labels as int64, after checking that they fit the features."""
-    if features.ndim != 2 or not features.is_floating_point():
+    if features.ndim != 2 or features.shape[1] == 0 or not features.is_floating_point():
         raise ValueError(
-            "features must be a floating-point tensor of shape (N, d), got "
+            "features must be a floating-point tensor of shape (N, d) with d >= 1, got "
             f"{features.dtype} of shape {tuple(features.shape)}"
         )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:

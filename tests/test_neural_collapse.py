@@ -440,6 +440,35 @@ def test_metric_forward_merge_reset_and_copies():
     assert_same(metric.compute(), one_shot(*halves[1], classifier))
 
 
+def test_metric_learns_the_dimension_from_the_first_batch():
+    features, labels, classifier, _ = mixture(1, [30, 40, 50], 4)
+    metric = NeuralCollapse(3)
+    with pytest.raises(ValueError, match="have none"):
+        metric.compute()
+    for _ in range(2):
+        for rows, classes in zip(features.split(50), labels.split(50), strict=True):
+            metric.update(rows, classes)
+        expected = one_shot(features, labels, classifier)
+        assert_same(metric.compute(), {name: expected[name] for name in ["nc1", "nc2"]})
+        metric.reset()
+    with pytest.raises(ValueError, match=r"must be \(B, 4\)"):
+        metric.update(features[:, :3], labels)
+    assert NeuralCollapse(3, classifier=classifier).dim == 4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_same_on_a_gpu():
+    features, labels, classifier, bias = mixture(1, [300, 400, 500], 40, dtype=torch.float32)
+    expected = one_shot(features, labels, classifier)
+    there = [tensor.cuda() for tensor in (features, labels, classifier, bias)]
+    assert_same(one_shot(*there[:3]), expected)
+    assert nc4(*there) == nc4(features, labels, classifier, bias)
+    metric = NeuralCollapse(3, classifier=there[2]).cuda()
+    metric.update(there[0], there[1])
+    assert_same(metric.compute(), expected)
+    assert simplex_etf(3, 4, generator=torch.Generator("cuda")).is_cuda
+
+
 def test_batches_that_lack_a_class_are_kept_by_forward():
     features, labels, classifier, _ = mixture(1, [30, 40, 50], 4)
     metric = NeuralCollapse(3, 4, classifier=classifier)
