@@ -443,7 +443,7 @@ def test_metric_forward_merge_reset_and_copies():
 def test_metric_learns_the_dimension_from_the_first_batch():
     features, labels, classifier, _ = mixture(1, [30, 40, 50], 4)
     metric = NeuralCollapse(3)
-    with pytest.raises(ValueError, match="have none"):
+    with pytest.warns(UserWarning, match="before"), pytest.raises(ValueError, match="have none"):
         metric.compute()
     for _ in range(2):
         for rows, classes in zip(features.split(50), labels.split(50), strict=True):
