@@ -4,20 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 COLAB := .venv-colab/bin
 CHAPTERS := $(wildcard chapters/*.ipynb)
-ADDRESS := _build/html/index.html
 
-# Progress bars are for people, and one thread each keeps two notebooks on two cores apart.
-export TQDM_DISABLE := 1
-NBVAL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --nbval \
-	--nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval_sanitize.cfg \
-	-n 2 --dist loadscope
+# One thread each keeps the processes of a test run on two cores apart.
+ONE_THREAD := OMP_NUM_THREADS=1
 
 .PHONY: book serve execute test test-colab bench repository lock clean
 
 book: .venv/book
 	rm -rf _build
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
-	@echo "The book is built. Open $(CURDIR)/$(ADDRESS)"
+	@echo "The book is built. Open $(CURDIR)/_build/html/index.html"
 
 serve: book
 	@echo "The book is at http://localhost:8000 (stop with Ctrl-C)"
@@ -30,15 +26,14 @@ execute: .venv/test
 test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore=tests/test_site.py
-	$(NBVAL) $(CHAPTERS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --ignore=tests/test_site.py
+	$(ONE_THREAD) $(BIN)/python -m pytest --nbval -n 2 --dist loadscope $(CHAPTERS)
 	$(MAKE) --no-print-directory book
 	$(BIN)/python -m pytest tests/test_site.py
 
 # The chapters in an environment with Colab's versions; outputs are not compared there.
 test-colab: .venv-colab/ready
-	OMP_NUM_THREADS=1 $(COLAB)/python -m pytest -p no:cacheprovider --nbval-lax \
-		--nbval-current-env --nbval-cell-timeout=600 $(CHAPTERS)
+	$(ONE_THREAD) $(COLAB)/python -m pytest --nbval-lax $(CHAPTERS)
 	$(COLAB)/python -m pytest tests/test_explore.py -k live
 
 # Side-by-side timings, printed as ratios from one run; not part of the tests.

@@ -356,8 +356,8 @@ claims.check(
 # :::
 #
 # :::{prf:proof}
-# $C C^\top = I - \frac1K \mathbf 1 \mathbf 1^\top$ centres the means, hence $\Sigma_B = \frac1K M^\top C C^\top M =
-# \frac1K B^\top B$. Put $S = A^\top A = K B^\top (B B^\top)^{-2} B$ and multiply:
+# $C C^\top = I - \frac1K \mathbf 1 \mathbf 1^\top$ centres the means, hence
+# $\Sigma_B = \frac1K M^\top C C^\top M = \frac1K B^\top B$. Put $S = A^\top A = K B^\top (B B^\top)^{-2} B$ and multiply:
 # $\Sigma_B S = B^\top (B B^\top)^{-1} B = S \Sigma_B$, which is the orthogonal projection $P$ onto the row
 # space of $B$. It is symmetric, $P \Sigma_B = \Sigma_B$ and $P S = S$: these are the four
 # Moore–Penrose conditions, so $S = \Sigma_B^\dagger$. Finally
@@ -556,12 +556,15 @@ plt.show()
 # the end. Nothing in {eq}`eq-training` mentions class means or angles. The measures fall all the same,
 # for all three algorithms.
 
-# %%
-final = {
-    metric: [run[metric][-1] for run in runs.values()]
-    for metric in runs["SGD"].values
-}
 
+# %%
+def last_values(runs):
+    """Return each metric's last value in every run, as a list by the metric's name."""
+    metrics = next(iter(runs.values())).values
+    return {name: [run[name][-1] for run in runs.values()] for name in metrics}
+
+
+final = last_values(runs)
 claims.check("collapse-terminal-phase", final["train accuracy"], 1)
 claims.check("collapse-nc1", final["nc1"], below=0.05)
 claims.check("collapse-nc2", final["nc2"], below=0.2)
@@ -675,31 +678,33 @@ y_random = y_train[few][
     torch.randperm(len(few), generator=generator).to(DEVICE)
 ]
 
-random_runs = {}
-for width in [10, 20, 50, 100, 200]:
+
+def memorise(x, y, width, epochs):
+    """Train a network of the given width on inputs x with arbitrary labels y."""
     seed_everything(0)
-    net = MLP(
-        [x_train[0].numel(), *[width * SCALE] * 5, K], batch_norm=True
-    ).to(DEVICE)
-    random_runs[width] = train(
-        net,
-        x_few,
-        y_random,
-        epochs=600,
+    widths = [x[0].numel(), *[width * SCALE] * 5, K]
+    return train(
+        MLP(widths, batch_norm=True).to(DEVICE),
+        x,
+        y,
+        epochs=epochs,
         lr=0.05,
-        milestones=[450],
+        milestones=[epochs * 3 // 4],
         batch_size=250,
         weight_decay=2e-3,
-        metrics=measurements(x_few, y_random),
-        every=600,
+        metrics=measurements(x, y),
+        every=epochs,
     )
+
+
+random_runs = {
+    width: memorise(x_few, y_random, width, epochs=600)
+    for width in [10, 20, 50, 100, 200]
+}
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-random-labels", "caption": "Random labels: NC1 against the width of the network, with the training and test accuracy below. Memorising is not enough: at width 20 the training error is zero, but the features have not collapsed. Wider networks collapse; on test images all of them can only guess."}, "image": {"alt": "Upper panel, NC1 against network width 10 to 200 on logarithmic axes, falling from above 100 to about 0.01. Lower panel, training accuracy close to 1 at width 10 and 1 from width 20 on; test accuracy near 0.1 throughout."}}
 widths = list(random_runs)
-last = {
-    m: [run[m][-1] for run in random_runs.values()]
-    for m in random_runs[10].values
-}
+last = last_values(random_runs)
 fig, (top, bottom) = plt.subplots(
     2, 1, figsize=(6, 4), sharex=True, height_ratios=[3, 2]
 )
@@ -724,34 +729,16 @@ claims.check("random-labels-chance", last["test accuracy"], below=0.2)
 # a meaning. Replace the images by Gaussian noise:
 
 # %%
-seed_everything(0)
-net = MLP([64, *[200 * SCALE] * 5, K], batch_norm=True).to(DEVICE)
-noise = torch.randn(len(few), 64, generator=generator).to(DEVICE)
-noise_run = train(
-    net,
-    noise,
-    y_random,
-    epochs=300,
-    lr=0.05,
-    milestones=[225],
-    batch_size=250,
-    weight_decay=2e-3,
-    metrics={
-        "nc1": lambda net: nc1(net.features(noise), y_random),
-        "train accuracy": lambda net: (
-            (net(noise).argmax(1) == y_random).double().mean()
-        ),
-    },
-    every=300,
-)
+noise = torch.randn(x_few.shape, generator=generator).to(DEVICE)
+noise_run = memorise(noise, y_random, width=200, epochs=300)
 claims.check("random-inputs-fit", noise_run["train accuracy"][-1], 1)
 claims.check("random-inputs-collapse", noise_run["nc1"][-1], below=0.2)
 
 # %% [markdown]
 # So collapse is not a property of the data: a sufficiently flexible map, trained with weight decay past
-# zero error, does it here without any pattern to learn. This is the reason to study a model in which the features are not computed from inputs at all but are free
-# variables: the *unconstrained features model* {cite}`mixon2020neural,zhu2021geometric`. Its minimisers
-# can be written down, and they are collapsed.
+# zero error, does it here without any pattern to learn. This is the reason to study a model in which the
+# features are not computed from inputs at all but are free variables: the *unconstrained features model*
+# {cite}`mixon2020neural,zhu2021geometric`. Its minimisers can be written down, and they are collapsed.
 #
 # ## What collapse says about test error
 #
@@ -775,8 +762,7 @@ with torch.no_grad():
     h_train, h_test = (
         nets["SGD"].features(x).double() for x in (x_train, x_test)
     )
-    statistics = ClassStatistics.from_features(h_train, y_train)
-    corners = statistics.means[three]
+    corners = trained.means[three]
     plane = torch.linalg.svd(corners - corners.mean(0), full_matrices=False)[2][
         :2
     ]
@@ -811,9 +797,9 @@ plt.show()
 # ## Why weight decay matters
 #
 # Without the penalty in {eq}`eq-training` the cross-entropy has no minimiser: doubling $W$ and
-# $b$ doubles every margin, and so lowers the loss of any classifier that is right everywhere. The directions may still converge, but so slowly that
-# you will rarely see it. The penalty makes the optimum finite, and a network can reach it. Compare four
-# strengths, with everything else the same.
+# $b$ doubles every margin, and so lowers the loss of any classifier that is right everywhere. The
+# directions may still converge, but so slowly that you will rarely see it. The penalty makes the optimum
+# finite, and a network can reach it. Compare four strengths, with everything else the same.
 
 # %%
 decays = [0.0, 2e-4, 2e-3, 2e-2]
@@ -870,16 +856,16 @@ claims.check(
 #
 # :::{admonition} Trap 1: one name, two scales
 # :class: warning
-# Papers and public code often divide {eq}`eq-nc1` by $K$. The curves have the same shape, and the numbers differ by a
-# factor of ten on ten classes. This book follows the slides and does not divide. Before you compare a
+# Papers and public code often divide {eq}`eq-nc1` by $K$. The curves have the same shape, and the numbers
+# differ by a factor of ten on ten classes. This book follows the slides and does not divide. Before you compare a
 # number with a paper, find out which one the paper means.
 # :::
 #
 # :::{admonition} Trap 2: a pseudo-inverse that inverts noise
 # :class: warning
 # $\Sigma_B$ has rank $K - 1$. Formed as a $d \times d$ matrix in single precision, its other singular
-# values are not zero but rounding errors, and a pseudo-inverse with a tiny cutoff inverts them. (NumPy's default
-# cutoff is $10^{-15}$, made for double precision.)
+# values are not zero but rounding errors, and a pseudo-inverse with a tiny cutoff inverts them.
+# (NumPy's default cutoff is $10^{-15}$, made for double precision.)
 # The collapsed features that follow have $\mathrm{NC}_1$ of about 0.008; see what the shortcut makes
 # of it.
 # :::
@@ -1009,8 +995,8 @@ claims.check("nc1-in-batches", metric.compute()["nc1"] / on_train, 1, abs=1e-6)
 # :::{solution} ex-nc-spectrum
 # :class: dropdown
 # $\frac1K \bar H^\top \bar H$ and $\frac1K \bar H \bar H^\top$ share their nonzero eigenvalues. The second is
-# $\frac{a^2}{K} \cdot \frac{K}{K-1} \big( I - \frac1K \mathbf 1 \mathbf 1^\top \big)$, that is $\frac{a^2}{K-1}$ times a
-# projection of rank $K - 1$.
+# $\frac{a^2}{K} \cdot \frac{K}{K-1} \big( I - \frac1K \mathbf 1 \mathbf 1^\top \big)$,
+# that is $\frac{a^2}{K-1}$ times a projection of rank $K - 1$.
 # :::
 #
 # :::{exercise}
@@ -1089,10 +1075,7 @@ claims.check(
     "orthogonal-centres-to-etf", nc2(basis - basis.mean(0)), below=1e-12
 )
 
-with torch.no_grad():
-    means = ClassStatistics.from_features(
-        nets["SGD"].features(x_train), y_train
-    ).means.cpu()
+means = trained.means.cpu()  # of the network that SGD trained
 uncentred = cosines(means)[~torch.eye(K, dtype=torch.bool)]
 claims.check("relu-cosines-nonnegative", uncentred, above=-1e-6)
 claims.check("relu-means-orthogonal", uncentred, below=0.25)

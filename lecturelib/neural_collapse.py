@@ -136,13 +136,8 @@ class ClassStatistics:
         if num_classes < 2:
             raise ValueError(f"collapse compares classes: need at least 2, got {num_classes}")
         counts = torch.bincount(labels, minlength=num_classes)
-        if (counts == 0).any():
-            empty = (counts == 0).nonzero().flatten().tolist()
-            raise ValueError(f"every class needs a sample, but these have none: {empty}")
-        sums = _class_sums(features, labels, num_classes)
-        if not sums.isfinite().all():
-            raise ValueError("features must be finite, but they contain NaN or infinite values")
-        means = sums / counts[:, None]
+        _check_no_class_is_empty(counts)
+        means = _class_sums(features, labels, num_classes) / counts[:, None]
         return cls(counts, means, means.mean(0))
 
     @property
@@ -434,8 +429,6 @@ class NeuralCollapse(Metric):
             raise ValueError(f"features must be (B, {self.dim}), got {tuple(features.shape)}")
         features = features.detach().to(self.moments.dtype)
         sums = _class_sums(features, labels, self.num_classes)
-        if not sums.isfinite().all():
-            raise ValueError("features must be finite, but they contain NaN or infinite values")
         batch = torch.zeros_like(self.moments)
         counts, means, scatter = self._unpack(batch)
         counts.copy_(torch.bincount(labels, minlength=self.num_classes))
@@ -451,9 +444,7 @@ class NeuralCollapse(Metric):
     def compute(self):
         """Return ``{"nc1": …, "nc2": …}`` and, given a classifier, ``"nc3"``; 0-d tensors each."""
         counts, means, scatter = self._unpack(self.moments)
-        if (counts == 0).any():
-            empty = (counts == 0).nonzero().flatten().tolist()
-            raise ValueError(f"every class needs a sample, but these have none: {empty}")
+        _check_no_class_is_empty(counts)
         whitener = _between_whitener(means)
         within = ((whitener @ scatter) * whitener).sum() / counts.sum()
         values = {"nc1": _or_infinite(within, means), "nc2": nc2(means - means.mean(0))}
@@ -517,13 +508,15 @@ def _class_sums(features, labels, num_classes):
     sums = _accumulated(features[:0]).new_zeros(num_classes, features.shape[1])
     for rows, classes in _chunks(features, labels):
         sums.index_add_(0, classes, _accumulated(rows))
+    if not sums.isfinite().all():  # one NaN or infinity makes its sum one, too
+        raise ValueError("features must be finite, but they contain NaN or infinite values")
     return sums
 
 
 def _chunks(features, labels):
     """Yield batches of rows with their labels: few enough to stay in a CPU's cache."""
     elements = 2**20 if features.device.type == "cpu" else 2**26
-    size = max(1, elements // max(1, features.shape[1]))
+    size = max(1, elements // features.shape[1])
     return zip(features.split(size), labels.split(size), strict=True)
 
 
@@ -553,6 +546,12 @@ def _checked_labels(features, labels, num_classes=None):
         last = "K - 1" if num_classes is None else num_classes - 1
         raise ValueError(f"labels must lie in 0 .. {last}, got {lowest} .. {highest}")
     return labels.long()
+
+
+def _check_no_class_is_empty(counts):
+    if (counts == 0).any():
+        empty = (counts == 0).nonzero().flatten().tolist()
+        raise ValueError(f"every class needs a sample, but these have none: {empty}")
 
 
 def _check_matrix(matrix, name):

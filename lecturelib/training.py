@@ -55,7 +55,7 @@ def train(
     inputs : Tensor, shape (N, …)
         Training inputs, on the model's device.
     labels : Tensor, shape (N,)
-        Their labels.
+        Their labels, on the same device.
     epochs : int
         Passes over the data; for L-BFGS, outer steps of up to 20 inner iterations each.
     optimizer : {"sgd", "adam", "lbfgs"}, optional
@@ -147,8 +147,9 @@ def train(
         measure(0)
     for epoch in trange(1, epochs + 1, desc=f"training ({optimizer})", unit="epoch", leave=False):
         model.train()
-        for batch in _batches(len(inputs), batch_size, generator):
-            rows, classes = inputs[batch.to(inputs.device)], labels[batch.to(labels.device)]
+        order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
+        for batch in _batches(order, batch_size):
+            rows, classes = inputs[batch], labels[batch]
 
             def closure(rows=rows, classes=classes):
                 solver.zero_grad()
@@ -171,9 +172,9 @@ def train(
     return history
 
 
-def _batches(count, size, generator):
-    """Split a random order of ``count`` samples; batch norm cannot take a batch of one."""
-    batches = list(torch.randperm(count, generator=generator).split(size))
+def _batches(order, size):
+    """Split an order of the samples into batches; batch norm cannot take a batch of one."""
+    batches = list(order.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches

@@ -44,8 +44,9 @@ class ClaimsTable(SphinxDirective):
         root = Path(self.env.srcdir)
         registry = root / "lecturelib" / "claims.toml"
         self.env.note_dependency(str(registry))
+        # Not through lecturelib.claims: that needs torch, and building the book does not.
         claims = tomllib.loads(registry.read_text(encoding="utf-8"))
-        lines = []
+        lines, table = [], nodes.container(classes=["claims"])
         for chapter in dict.fromkeys(claim["chapter"] for claim in claims.values()):
             notebook = root / "chapters" / f"{chapter}.ipynb"
             self.env.note_dependency(str(notebook))
@@ -59,13 +60,8 @@ class ClaimsTable(SphinxDirective):
                         status += f": {demands[name]}"
                     lines.append(f"| {claim['statement']} | {claim['source']} | {status} |")
             lines.append("")
-        return self.parse_markdown(lines)
-
-    def parse_markdown(self, lines):
-        """Parse generated lines in place of the directive."""
-        container = nodes.container(classes=["claims"])
-        self.state.nested_parse(StringList(lines, "claims"), self.content_offset, container)
-        return [container]
+        self.state.nested_parse(StringList(lines, "claims"), self.content_offset, table)
+        return [table]
 
 
 def checked_demands(notebook):
