@@ -778,8 +778,12 @@ class UnconstrainedFeatures(nn.Module):
         """Return the objective, shape (…)."""
         return self._objective_at(self.W, self.H, self.b)
 
+    @torch.no_grad()
     def margin(self):
-        """Return the smallest margin of a sample (right minus largest wrong logit), shape (…)."""
+        """Return the smallest margin of a sample (right minus largest wrong logit), shape (…).
+
+        A measurement: no gradient flows through it.
+        """
         logits = self()
         chosen = functional.one_hot(self.labels, self.num_classes).bool()
         right = logits.masked_fill(~chosen, -math.inf).amax(-1)
