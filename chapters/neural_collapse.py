@@ -738,7 +738,8 @@ claims.check("random-inputs-collapse", noise_run["nc1"][-1], below=0.2)
 # So collapse is not a property of the data: a sufficiently flexible map, trained with weight decay past
 # zero error, does it here without any pattern to learn. This is the reason to study a model in which the
 # features are not computed from inputs at all but are free variables: the *unconstrained features model*
-# {cite}`mixon2020neural,zhu2021geometric`. Its minimisers can be written down, and they are collapsed.
+# {cite}`mixon2020neural,zhu2021geometric`. [Its minimisers](unconstrained_features.ipynb) can be
+# written down, and unless weight decay is too strong they are collapsed.
 #
 # ## What collapse says about test error
 #
@@ -847,7 +848,8 @@ claims.check(
 
 # %% [markdown]
 # More is not always better: beyond a certain $\lambda$ the cheapest features are zero, and nothing is
-# learned at all. Where that happens can be computed in the unconstrained features model.
+# learned at all. Where that happens can be computed in the [unconstrained
+# features model](unconstrained_features.ipynb).
 #
 # ## Three traps in the measurement
 #

@@ -31,7 +31,7 @@
 # Unconstrained Features Model I–VIII*, and from *Is Cross-entropy Loss Essential?* to *Are All Loses Created
 # Equal? V*; lecture 004 on the unconstrained and the positive features model.
 #
-# **You need** the chapter [Neural collapse](neural_collapse), singular values, convex functions, and the
+# **You need** the chapter [Neural collapse](neural_collapse.ipynb), singular values, convex functions, and the
 # Cauchy–Schwarz inequality.
 #
 # **Time**: reading, an hour and a half; running, about a minute on two CPU cores. A GPU changes nothing
@@ -1120,7 +1120,7 @@ print(lengths[0].sort().values.numpy().round(2) + 0.0)
 #
 # The model makes a prediction that can fail: the loss should not matter, neither for the geometry nor,
 # if the network is large and trained long, for the test error. Train the multilayer perceptron of
-# [Neural collapse](neural_collapse) on the digits, with each of the four losses. (`DATASET` and `SCALE` are
+# [Neural collapse](neural_collapse.ipynb) on the digits, with each of the four losses. (`DATASET` and `SCALE` are
 # switches, as there.)
 
 # %%
