@@ -162,10 +162,10 @@ print(
 # - **NC2, simplex ETF:** the centred means $\bar h_k - \bar h$ have one common length, and the cosine
 #   between any two of them is $-\frac{1}{K-1}$;
 # - **NC3, self-duality:** classifier and centred means are the same up to scale,
-#   $w_k / \|w_k\| \to (\bar h_k - \bar h) / \|\bar h_k - \bar h\|$, where $w_k$ is row $k$ of $W$;
+#   $\frac{w_k}{\|w_k\|} \to \frac{\bar h_k - \bar h}{\|\bar h_k - \bar h\|}$, where $w_k$ is row $k$ of $W$;
 # - **NC4, nearest centre:** on the training features, the classifier decides for the class whose mean
-#   is nearest,
-#   $\arg\max_k (Wh + b)_k = \arg\min_k \| h - \bar h_k \|$.
+#   is nearest: $\arg\max_k (Wh + b)_k$ is
+#   $\arg\min_k \| h - \bar h_k \|$.
 # :::
 #
 # Each wish is reasonable on its own. If examples of one class differ, some of them lie closer to the

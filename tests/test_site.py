@@ -172,6 +172,15 @@ def browser():
         chromium.close()
 
 
+INLINE_FORMULAS_WIDER_THAN_THEIR_LINE = """
+[...document.querySelectorAll("mjx-container:not([display])")].filter((formula) => {
+  const line = formula.closest("p, li, td, dd, figcaption, h1, h2, h3");
+  const width = formula.querySelector("mjx-math").getBoundingClientRect().width;
+  return line && line.tagName !== "TD" && width > line.getBoundingClientRect().width + 1;
+}).map((formula) => formula.closest("p, li, dd, figcaption").innerText.slice(0, 80))
+"""
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @every_content_page
 def test_pages_open_in_a_browser(browser, page, width):
@@ -191,8 +200,10 @@ def test_pages_open_in_a_browser(browser, page, width):
     overflow = view.evaluate(
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
+    cut_off = view.evaluate(INLINE_FORMULAS_WIDER_THAN_THEIR_LINE)
     context.close()
     assert not problems
+    assert not cut_off  # a formula this long belongs on a line of its own, where it scrolls
     assert {urlsplit(address).scheme for address in requested} <= {"file", "data", "blob"}
     assert overflow <= 0
 
