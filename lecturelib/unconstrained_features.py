@@ -212,7 +212,8 @@ class ContrastiveCheck:
         Condition 1: the loss is at least ψ(t), with equality only where all wrong logits are equal.
         Found by trying, on 4096 random logits.
     unique : bool
-        Condition 2: for every c > 0, ψ(t) + c|t| has one minimiser, and it is not positive.
+        Condition 2: for every c > 0, ψ(t) + c|t| has one minimiser, and it is not positive. Found
+        by trying, from the first two derivatives of ψ at 3001 points.
     first_failure : int or None
         The smallest number of classes for which condition 2 fails, with the same parameters; None
         if there is none (below 2^53).
@@ -290,12 +291,19 @@ def check_contrastive(name, num_classes, **parameters):
     wrong_spread = logits[..., 1:].std(-1, correction=0)[:, 0]
     lower_bound = bool((gap >= -1e-12).all() and (gap[wrong_spread > 1e-6] > 0).all())
 
+    # Condition 2, tried too: convex on t <= 0 (up to margins of 30, where it may underflow to 0).
+    contrasts = -(num_classes - 1) * torch.linspace(0, 30, 3001, dtype=torch.float64)
+    contrasts.requires_grad_()
+    (slope,) = torch.autograd.grad(psi(contrasts).sum(), contrasts, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), contrasts)
+    unique = bool((bend >= 0).all() and slope[0] >= 0)
+
     inflection = _inflection(parameters["gamma"]) if name == "fl" else math.inf
     first_failure = None
     if inflection < math.log(2.0**53):
         first_failure = max(2, math.floor(math.exp(inflection)) + 1)
-    if math.log(num_classes) <= inflection:
-        return ContrastiveCheck(lower_bound, True, first_failure, None, None)
+    if unique:
+        return ContrastiveCheck(lower_bound, unique, first_failure, None, None)
 
     gamma = parameters["gamma"]
     ends = _focal_value(math.log(num_classes), gamma)
@@ -308,9 +316,8 @@ def check_contrastive(name, num_classes, **parameters):
 
     touch = brentq(gap_at_zero, 1e-12, inflection, xtol=1e-14)
     critical_c = _focal_slope(touch, gamma) / (num_classes - 1)
-    return ContrastiveCheck(
-        lower_bound, False, first_failure, critical_c, _margin_at(touch, num_classes)
-    )
+    margin = _margin_at(touch, num_classes)
+    return ContrastiveCheck(lower_bound, unique, first_failure, critical_c, margin)
 
 
 def _margin_at(cross_entropy, num_classes):
@@ -434,8 +441,7 @@ def global_minimizer(
     class means are orthogonal; CE, LS and FL have :math:`c \sqrt{K/(K-1)}` in place of c, and for
     MSE a scalar root remains.
 
-    The margin of FL with a bias and a non-convex ψ is that of the best solution of this symmetric
-    form; without bias it is proved to be global.
+    FL with a bias: proved for c < 1/(K-1); beyond, this is the best solution of the symmetric form.
 
     References
     ----------
@@ -952,7 +958,7 @@ def minimize(
     value, gradient = evaluate(point)
     if due(0):
         measure(0)
-    solver = _Lbfgs(memory)
+    solver = _Lbfgs(memory, value)
     stuck = torch.zeros_like(value, dtype=torch.bool)
     iteration = 0
     while iteration < iterations:
@@ -989,9 +995,10 @@ def minimize(
 class _Lbfgs:
     """The inverse Hessian of each start as its last steps suggest it."""
 
-    def __init__(self, memory):
+    def __init__(self, memory, value):
         self.pairs = collections.deque(maxlen=memory)  # of steps, changes of the gradient, 1 / sᵀy
-        self.fresh = torch.tensor(True)  # per start: is nothing remembered?
+        self.fresh = torch.ones_like(value, dtype=torch.bool)  # per start: is nothing remembered?
+        self.size = torch.ones_like(value)[:, None]  # sᵀy / yᵀy of the newest convex step
 
     def direction(self, force, free):
         """Descent direction within the free coordinates: the two-loop recursion."""
@@ -1000,27 +1007,22 @@ class _Lbfgs:
             weights.append(rho * (step * direction).sum(-1, keepdim=True))
             direction = torch.addcmul(direction, weights[-1], change, value=-1)
         unit = 1 / force.norm(dim=-1, keepdim=True).clamp_min(1e-300)
-        direction = direction * torch.where(self.fresh[..., None], unit, self._size())
+        direction = direction * torch.where(self.fresh[:, None], unit, self.size)
         for step, change, rho in self.pairs:
             weight = weights.pop() - rho * (change * direction).sum(-1, keepdim=True)
             direction = torch.addcmul(direction, weight, step)
         return torch.where(free, direction, 0.0)
-
-    def _size(self):
-        """Length of a step per force, (S, 1), from the newest step with positive curvature."""
-        return self.size if self.pairs else torch.tensor(1.0)
 
     def remember(self, step, change, failed):
         """Add a step and what it did to the gradient; forget everything where the search failed."""
         curvature = (step * change).sum(-1, keepdim=True)
         square = change.square().sum(-1, keepdim=True)
         convex = curvature > 1e-10 * step.norm(dim=-1, keepdim=True) * square.sqrt()
-        size = torch.where(convex, curvature / square, self._size())
+        self.size = torch.where(convex, curvature / square, self.size)
         rho = torch.where(convex, 1 / curvature, 0.0)
         for *_, old in self.pairs:
             old[failed] = 0.0
         self.pairs.append((step, change, rho))
-        self.size = size
         self.fresh = (self.fresh & ~convex[:, 0]) | failed
 
 
@@ -1077,8 +1079,11 @@ def convex_objective(Z, b=None, *, samples_per_class, weight_decay, loss="ce", *
 
     Notes
     -----
-    Since :math:`\|Z\|_* = \min_{H W^\top = Z} \frac12 (\|W\|_F^2 + \|H\|_F^2)`, the penalties are
-    worth
+    The cheapest factors of Z cost its nuclear norm,
+
+    .. math:: \|Z\|_* = \min_{H W^\top = Z} \tfrac12 \big( \|W\|_F^2 + \|H\|_F^2 \big) ,
+
+    so that, with the sizes of the factors chosen best, the penalties are worth
 
     .. math:: \sqrt{\lambda_W \lambda_H}\, \|Z\|_* + \frac{\lambda_b}{2} \|b\|^2 .
 
