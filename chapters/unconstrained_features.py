@@ -251,8 +251,8 @@ plt.show()
 # $\bar t = 0$: the $b_k$ agree.
 #
 # *If $Kc < 1$*, a minimiser has $\bar t = -(K-1) a < 0$ and equality in every step. Equality in the penalty
-# says: all features of a class are equal; the class means sum to zero; $W = \rho M$ for some $\rho$, where
-# $M$ has the class means as rows, which is positive as $\bar t < 0$; and
+# says: all features of a class are equal; the class means sum to zero; $W = \rho M$, where $M$ has
+# the class means as rows and $\rho > 0$ because $\bar t < 0$; and
 # $\lambda_W \|W\|_F^2 = \lambda_H \|H\|_F^2$, so $\rho^2 = n \lambda_H / \lambda_W$. Equality in the loss
 # says that each sample has contrast $\bar t$ and equal wrong scores. So for all $j \ne k$
 #
@@ -924,7 +924,7 @@ claims.check("focal-minimum", ratios, above=0.999999)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-focal", "caption": "Focal loss with γ = 3, 100 classes, one sample each, no bias. Left: the scalar problem at three prices; at the critical one it has two minima of equal value (dots). Right: the margin of the global minimum against the price. Cross-entropy with as many classes runs into zero; focal loss jumps, and around the jump the solver finds one minimum or the other, depending on its start."}, "image": {"alt": "Left, three curves over the margin. At the critical price there is a low hump between margin zero and a second minimum near 2.4, equally low; above it the curve only rises, below it the second minimum is the lower one. Right, the margin of focal loss falls from 3.7 to 2.4 and drops to zero at the critical price; circles for collapsed starts stay on the upper branch even slightly beyond, crosses for random starts lie at zero already slightly before; the dashed curve of cross-entropy falls to zero continuously at 0.85."}}
 a_grid = torch.linspace(0, 4, 300, dtype=torch.float64)
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.3))
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.6))
 for factor, style in [(1.05, "--"), (1, "-"), (0.95, ":")]:
     price = factor * focal_check.critical_c
     curve = psi_focal(-99 * a_grid) + price * 99 * a_grid
@@ -965,8 +965,12 @@ for kind, marker, colour in [
     )
 right.axvline(1, color="0.6", linestyle=":")
 right.set(xlabel="$c / c^\\star$", title="margin of the minimum")
-right.set_xlim(0.53, 1.5)
-right.legend(fontsize="small", loc="center right")
+fig.legend(
+    *right.get_legend_handles_labels(),
+    loc="outside lower center",
+    ncols=4,
+    fontsize="small",
+)
 plt.show()
 
 # %%

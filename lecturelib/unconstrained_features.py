@@ -113,10 +113,11 @@ def loss(name, logits, labels, **parameters):
 
 def _loss(name, logits, labels, parameters):
     """Compute :func:`loss` for arguments that have been checked."""
-    true = logits.gather(-1, labels.expand(logits.shape[:-1])[..., None])[..., 0]
+    index = labels.expand(logits.shape[:-1])[..., None]
+    true = logits.gather(-1, index)[..., 0]
     if name == "mse":
         kappa, target = parameters["rescale"]
-        others = logits.square().sum(-1) - true.square()
+        others = logits.scatter(-1, index, 0).square().sum(-1)
         return ((kappa * (true - target).square() + others) / 2).mean(-1)
     cross_entropy = logits.logsumexp(-1) - true
     if name == "ls":
@@ -131,6 +132,38 @@ def _focal(cross_entropy, gamma):
     wrong = -torch.expm1(-cross_entropy)
     # Where p rounds to 1 the loss is 0; so must be its gradient, for γ < 1 too.
     return wrong.clamp_min(torch.finfo(wrong.dtype).tiny) ** gamma * cross_entropy
+
+
+def _loss_and_gradient(name, logits, labels, parameters):
+    """Return the mean loss (…) and its gradient in the logits (…, N, K).
+
+    By hand, since the solver spends most of its time here, and autograd takes twice as long.
+    """
+    index = labels.expand(logits.shape[:-1])[..., None]
+    true = logits.gather(-1, index)
+    samples = len(labels)
+    if name == "mse":
+        kappa, target = parameters["rescale"]
+        residual = true - target
+        squares = logits.scatter(-1, index, 0).square().sum(-1, keepdim=True)
+        losses = (kappa * residual.square() + squares) / 2
+        gradient = logits.scatter(-1, index, kappa * residual).div_(samples)
+        return losses.mean((-2, -1)), gradient
+    log_sum = logits.logsumexp(-1, keepdim=True)
+    losses = log_sum - true
+    gradient = (logits - log_sum).exp_().scatter_add_(-1, index, -torch.ones_like(true))
+    if name == "ls":
+        alpha = parameters["alpha"]
+        losses = losses + alpha * (true - logits.mean(-1, keepdim=True))
+        gradient = gradient.scatter_add_(-1, index, torch.full_like(true, alpha))
+        gradient -= alpha / logits.shape[-1]
+    if name == "fl":
+        gamma, right = parameters["gamma"], torch.exp(-losses)
+        wrong = -torch.expm1(-losses)
+        wrong = wrong.clamp_min(torch.finfo(wrong.dtype).tiny)
+        gradient *= wrong**gamma + gamma * wrong ** (gamma - 1) * right * losses
+        losses = wrong**gamma * losses
+    return losses.mean((-2, -1)), gradient.div_(samples)
 
 
 def contrastive_function(name, num_classes, **parameters):
@@ -210,7 +243,7 @@ class ContrastiveCheck:
     ----------
     lower_bound : bool
         Condition 1: the loss is at least ψ(t), with equality only where all wrong logits are equal.
-        Found by trying, on 4096 random logits.
+        Found by trying, on up to 4096 random logits.
     unique : bool
         Condition 2: for every c > 0, ψ(t) + c|t| has one minimiser, and it is not positive. Found
         by trying, from the first two derivatives of ψ at 3001 points.
@@ -284,12 +317,15 @@ def check_contrastive(name, num_classes, **parameters):
     parameters = _checked_parameters(name, parameters)
 
     generator = torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn(4096, 1, num_classes, generator=generator, dtype=torch.float64)
+    trials = min(4096, max(16, 2**24 // num_classes))
+    logits = 3 * torch.randn(trials, 1, num_classes, generator=generator, dtype=torch.float64)
     zero = torch.zeros(1, dtype=torch.int64)
     contrast = logits.sum(-1) - num_classes * logits[..., 0]
-    gap = _loss(name, logits, zero, parameters) - psi(contrast)[:, 0]
+    least = psi(contrast)[:, 0]
+    gap = _loss(name, logits, zero, parameters) - least
     wrong_spread = logits[..., 1:].std(-1, correction=0)[:, 0]
-    lower_bound = bool((gap >= -1e-12).all() and (gap[wrong_spread > 1e-6] > 0).all())
+    strict = (wrong_spread > 1e-6) & (least > 1e-12)  # below, both sides may underflow to 0
+    lower_bound = bool((gap >= -1e-12).all() and (gap[strict] > 0).all())
 
     # Condition 2, tried too: convex on t <= 0 (up to margins of 30, where it may underflow to 0).
     contrasts = -(num_classes - 1) * torch.linspace(0, 30, 3001, dtype=torch.float64)
@@ -807,8 +843,8 @@ class UnconstrainedFeatures(nn.Module):
             if variable is None:
                 if value.any():
                     raise ValueError("the model has no bias, but b is not zero")
-            elif value.shape != variable.shape[variable.ndim - value.ndim :] or (
-                value.ndim < variable.ndim and self.starts is None
+            elif value.shape != variable.shape and not (
+                self.starts and value.shape == variable.shape[1:]
             ):
                 raise ValueError(
                     f"{name} must have shape {tuple(variable.shape)}, got {tuple(value.shape)}"
@@ -828,6 +864,23 @@ class UnconstrainedFeatures(nn.Module):
         value = value + decay_h / 2 * H.square().sum((-2, -1))
         return value if b is None else value + decay_b / 2 * b.square().sum(-1)
 
+    def _objective_and_gradient(self, flat):
+        """Return the objective (S,) and its gradient (S, p) at flat points (S, p)."""
+        decay_w, decay_h, decay_b = self.weight_decay
+        W, H, b = self._unflat(flat)
+        logits = H @ W.mT if b is None else torch.baddbmm(b[:, None], H, W.mT)
+        value, G = _loss_and_gradient(self.loss, logits, self.labels, self.parameters_of_loss)
+        parts = [
+            torch.baddbmm(W, G.mT, H, beta=decay_w).flatten(1),
+            torch.baddbmm(H, G, W, beta=decay_h).flatten(1),
+        ]
+        if b is not None:
+            parts.append(G.sum(1) + decay_b * b)
+        for decay, variable in zip(self.weight_decay, (W, H, b), strict=True):
+            if variable is not None:
+                value = value + decay / 2 * _dot(variable.flatten(1), variable.flatten(1))[:, 0]
+        return value, torch.cat(parts, 1)
+
     def _flat(self):
         """Return all variables as one tensor, shape (…, K d + N d + K)."""
         parts = [self.W.flatten(-2), self.H.flatten(-2)] + ([] if self.b is None else [self.b])
@@ -842,13 +895,13 @@ class UnconstrainedFeatures(nn.Module):
         return W, H, (parts[2] if self.b is not None else None)
 
     def _bounds_and_penalties(self):
-        """Return the lower bound of each flat variable, and its weight decay."""
+        """Return the lower bounds of the flat variables, None if there are none; weight decays."""
         variables = [self.W, self.H] + ([] if self.b is None else [self.b])
         sizes = [variable[0].numel() if self.starts else variable.numel() for variable in variables]
-        bounds = [-math.inf, 0.0 if self.nonnegative else -math.inf, -math.inf]
         kinds = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-        table = torch.tensor([bounds, self.weight_decay]).to(self.W)[:, kinds]
-        return table[0], table[1]
+        bounds = torch.tensor([-math.inf, 0.0, -math.inf]).to(self.W)[kinds]
+        penalties = torch.tensor(self.weight_decay, dtype=torch.float64).to(self.W)[kinds]
+        return (bounds if self.nonnegative else None), penalties
 
 
 def _logits(W, H, b):
@@ -863,7 +916,7 @@ def minimize(
     iterations=2000,
     tolerance=1e-8,
     lr=1.0,
-    memory=10,
+    memory=5,
     metrics=None,
     every=1,
 ):
@@ -880,7 +933,7 @@ def minimize(
         Largest number of iterations.
     tolerance : float, optional
         Stop a start when the norm of its (projected) gradient is below this multiple of the norm of
-        the penalties' gradient, or below 1e-14.
+        the penalties' gradient, or below 1e-14. In float32 it is at least 1e-5.
     lr : float, optional
         Step of gradient descent.
     memory : int, optional
@@ -936,13 +989,6 @@ def minimize(
     history = History(values={name: [] for name in metrics})
     due = (lambda i: i % every == 0) if isinstance(every, int) else set(every).__contains__
 
-    def evaluate(point):
-        """Objective (S,) and gradient (S, p) at points (S, p)."""
-        point = point.detach().requires_grad_()
-        value = model._objective_at(*model._unflat(point))
-        (gradient,) = torch.autograd.grad(value.sum(), point)
-        return value.detach(), gradient
-
     def measure(iteration):
         model.place(*model._unflat(point if model.starts else point[0]))
         history.epochs.append(iteration)
@@ -955,34 +1001,44 @@ def minimize(
 
     point = torch.atleast_2d(model._flat())
     floor, penalty = model._bounds_and_penalties()
-    value, gradient = evaluate(point)
+    precision = max(tolerance, 100 * torch.finfo(point.dtype).eps)
+    value, gradient = model._objective_and_gradient(point)
     if due(0):
         measure(0)
     solver = _Lbfgs(memory, value)
     stuck = torch.zeros_like(value, dtype=torch.bool)
     iteration = 0
     while iteration < iterations:
-        free = (point > floor) | (gradient < 0)
-        force = torch.where(free, gradient, 0.0)
-        enough = (tolerance * (penalty * point).norm(dim=-1)).clamp_min(1e-14)
+        # What a bound holds back is no force: Bertsekas's set of free coordinates.
+        held = None if floor is None else (point <= floor) & (gradient > 0)
+        force = gradient if held is None else gradient.masked_fill(held, 0.0)
+        enough = (precision * (penalty * point).norm(dim=-1)).clamp_min(1e-14)
         moving = (force.norm(dim=-1) > enough) & ~stuck
         if not moving.any():
             break
         if method == "gd":
-            new = torch.maximum(point - lr * moving[:, None] * force, floor)
-            new_value, new_gradient = evaluate(new)
+            new = point - torch.where(moving[:, None], lr * force, 0.0)
+            new = new if floor is None else torch.maximum(new, floor)
+            new_value, new_gradient = model._objective_and_gradient(new)
             if not new_value.isfinite().all():
                 raise FloatingPointError(
                     f"gradient descent diverged after {iteration} iterations: "
                     f"try a smaller step than lr={lr}"
                 )
         else:
-            direction = solver.direction(force, free) * moving[:, None]
-            new, new_value, new_gradient, failed = _backtrack(
-                evaluate, point, value, gradient, direction, floor
+            direction = solver.direction(force)
+            if not moving.all():
+                direction.masked_fill_(~moving[:, None], 0.0)
+            if held is not None:
+                direction.masked_fill_(held, 0.0)
+            new, new_value, new_gradient, failed = _line_search(
+                model, point, value, gradient, direction, floor
             )
             stuck |= failed & solver.fresh  # not even steepest descent finds a lower point
-            solver.remember(new - point, torch.where(free, new_gradient - gradient, 0.0), failed)
+            change = new_gradient - gradient
+            if held is not None:
+                change.masked_fill_(held, 0.0)
+            solver.remember(new - point, change, failed)
         point, value, gradient = new, new_value, new_gradient
         iteration += 1
         if due(iteration):
@@ -1000,24 +1056,22 @@ class _Lbfgs:
         self.fresh = torch.ones_like(value, dtype=torch.bool)  # per start: is nothing remembered?
         self.size = torch.ones_like(value)[:, None]  # sᵀy / yᵀy of the newest convex step
 
-    def direction(self, force, free):
-        """Descent direction within the free coordinates: the two-loop recursion."""
+    def direction(self, force):
+        """Descent direction: the two-loop recursion, for all starts (S, p) at once."""
         direction, weights = -force, []
         for step, change, rho in reversed(self.pairs):
-            weights.append(rho * (step * direction).sum(-1, keepdim=True))
-            direction = torch.addcmul(direction, weights[-1], change, value=-1)
-        unit = 1 / force.norm(dim=-1, keepdim=True).clamp_min(1e-300)
-        direction = direction * torch.where(self.fresh[:, None], unit, self.size)
+            weights.append(rho * _dot(step, direction))
+            direction.addcmul_(weights[-1], change, value=-1)
+        unit = 1 / force.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(force.dtype).tiny)
+        direction.mul_(torch.where(self.fresh[:, None], unit, self.size))
         for step, change, rho in self.pairs:
-            weight = weights.pop() - rho * (change * direction).sum(-1, keepdim=True)
-            direction = torch.addcmul(direction, weight, step)
-        return torch.where(free, direction, 0.0)
+            direction.addcmul_(weights.pop() - rho * _dot(change, direction), step)
+        return direction
 
     def remember(self, step, change, failed):
         """Add a step and what it did to the gradient; forget everything where the search failed."""
-        curvature = (step * change).sum(-1, keepdim=True)
-        square = change.square().sum(-1, keepdim=True)
-        convex = curvature > 1e-10 * step.norm(dim=-1, keepdim=True) * square.sqrt()
+        curvature, square = _dot(step, change), _dot(change, change)
+        convex = curvature > 1e-10 * (_dot(step, step) * square).sqrt()
         self.size = torch.where(convex, curvature / square, self.size)
         rho = torch.where(convex, 1 / curvature, 0.0)
         for *_, old in self.pairs:
@@ -1026,25 +1080,42 @@ class _Lbfgs:
         self.fresh = (self.fresh & ~convex[:, 0]) | failed
 
 
-def _backtrack(evaluate, point, value, gradient, direction, floor):
-    """Halve each start's step until its objective falls enough; also tell where it never does."""
-    length = torch.ones_like(value)[:, None]
-    for _ in range(40):
-        new = torch.maximum(point + length * direction, floor)
-        new_value, new_gradient = evaluate(new)
-        promised = (gradient * (new - point)).sum(-1)
+def _dot(left, right):
+    """Inner products of rows, shape (S, 1)."""
+    return torch.linalg.vecdot(left, right)[:, None]
+
+
+def _line_search(model, point, value, gradient, direction, floor):
+    """Step along the direction; halve the steps of those starts whose objective falls too little.
+
+    Returns points, objectives, gradients, and which starts found no lower point and stay.
+    """
+
+    def attempt(point, value, gradient, direction, length):
+        trial = torch.add(point, direction, alpha=length)
+        promised = length * _dot(gradient, direction)[:, 0]
+        if floor is not None:
+            trial = torch.maximum(trial, floor)
+            promised = _dot(gradient, trial - point)[:, 0]
+        trial_value, trial_gradient = model._objective_and_gradient(trial)
         rounding = 4 * torch.finfo(value.dtype).eps * value.abs()
-        failed = ~(new_value <= value + 1e-4 * promised + rounding)
-        if not failed.any():
+        return trial, trial_value, trial_gradient, trial_value <= value + 1e-4 * promised + rounding
+
+    here = point, value, gradient, direction
+    *found, good = attempt(*here, 1.0)
+    rows = (~good).nonzero()[:, 0]
+    for halvings in range(1, 40):
+        if len(rows) == 0:
             break
-        length = torch.where(failed[:, None], length / 2, length)
-    back = failed[:, None]
-    return (
-        torch.where(back, point, new),
-        torch.where(failed, value, new_value),
-        torch.where(back, gradient, new_gradient),
-        failed,
-    )
+        *again, good = attempt(*(part[rows] for part in here), 0.5**halvings)
+        for part, better in zip(found, again, strict=True):
+            part[rows[good]] = better[good]
+        rows = rows[~good]
+    for part, old in zip(found, here, strict=False):
+        part[rows] = old[rows]
+    failed = torch.zeros_like(value, dtype=torch.bool)
+    failed[rows] = True
+    return *found, failed
 
 
 # --- the landscape --------------------------------------------------------------------------------
@@ -1113,8 +1184,10 @@ def convex_objective(Z, b=None, *, samples_per_class, weight_decay, loss="ce", *
     )
     logits = Z
     if b is not None:
-        if b.shape[-1:] != (K,):
-            raise ValueError(f"b must have shape (…, {K}), got {tuple(b.shape)}")
+        if b.shape != (*Z.shape[:-2], K) and b.shape != (K,):
+            raise ValueError(
+                f"b must have shape {(*Z.shape[:-2], K)} or {(K,)}, got {tuple(b.shape)}"
+            )
         logits = Z + b[..., None, :]
     labels = torch.arange(K, device=Z.device).repeat_interleave(samples_per_class)
     value = _loss(loss, logits, labels, parameters)
@@ -1269,8 +1342,12 @@ def saddle(model, groups=1):
         def excess(x):
             return _focal_slope(x, gamma, merged=g) - c * (K - g)
 
-        if excess(math.log(K)) > 0:
-            x = brentq(excess, math.log(g) + 1e-300, math.log(K), xtol=1e-15)
+        lowest = math.log(g) + 1e-300
+        # Where focal loss is not convex, the excess may be negative at both ends.
+        grid = np.linspace(lowest, math.log(K), 2001)[1:]
+        rising = next((x for x in grid if excess(x) > 0), None)
+        if rising is not None:
+            x = brentq(excess, lowest, rising, xtol=1e-15)
             a = -math.log((math.exp(x) - g) / (K - g))
     elif m > 1:
         price = c + parameters.get("alpha", 0.0) / K
@@ -1287,7 +1364,11 @@ def saddle(model, groups=1):
         "loss": model.loss,
     }
     point = UnconstrainedFeatures(
-        **problem, **parameters, dtype=model.W.dtype, device=model.W.device
+        **problem,
+        **parameters,
+        generator=torch.Generator(),  # leaves torch's own random numbers as they are
+        dtype=model.W.dtype,
+        device=model.W.device,
     )
     frame = torch.zeros(K, model.dim, dtype=torch.float64)
     if m > 1:
@@ -1315,9 +1396,9 @@ def _checked_parameters(name, given):
     if name == "fl" and not 0 <= parameters["gamma"] < math.inf:
         raise ValueError(f"focal loss needs gamma >= 0, got {parameters['gamma']}")
     if name == "mse":
-        kappa, target = parameters["rescale"]
-        if not (0 < kappa < math.inf and 0 < target < math.inf):
-            raise ValueError(f"rescale must be two positive numbers, got {parameters['rescale']}")
+        rescale = parameters["rescale"]
+        if len(rescale) != 2 or not all(0 < number < math.inf for number in rescale):
+            raise ValueError(f"rescale must be two positive numbers, got {rescale}")
     return parameters
 
 
@@ -1335,7 +1416,7 @@ def _checked_problem(num_classes, samples_per_class, dim, weight_decay, bias):
         raise ValueError(
             f"{num_classes} classes need dim >= {num_classes - 1} to collapse, got {dim}"
         )
-    decays = tuple(float(decay) for decay in weight_decay)
+    decays = tuple(map(float, weight_decay)) if isinstance(weight_decay, (tuple, list)) else ()
     if len(decays) not in (2, 3):
         raise ValueError(f"weight_decay must be (λ_W, λ_H) or (λ_W, λ_H, λ_b), got {weight_decay}")
     if not all(0 <= decay < math.inf for decay in decays):
