@@ -884,11 +884,11 @@ for gamma in (0.5, 1, 2, 5):
 #   \ge \min_{t \le 0} \psi(t) + c\, |t| ,
 # $$
 #
-# and the jump is that of the global minimum. *With a bias* this works for $c < \frac1{K-1}$. From where
-# $\psi$, still convex, has reached the slope $\frac1{K-1}$, its slope stays above that value, which is also
-# its limit. So bend $\psi$ down to its tangent from there on: the new function is convex, nowhere above
-# $\psi$, and has the same minimum with $c|t|$, and the old proof applies to it. Between $\frac1{K-1}$ and
-# $c^\star$ we know no proof, and no counterexample.
+# and the jump is that of the global minimum. *With a bias* there is another way, for $c < \frac1{K-1}$.
+# From where $\psi$, still convex, has reached the slope $\frac1{K-1}$, its slope stays above that value,
+# which is also its limit. So bend $\psi$ down to its tangent from there on: the new function is convex,
+# nowhere above $\psi$, and has the same minimum with $c|t|$, and the old proof applies to it. Between
+# $\frac1{K-1}$ and $c^\star$ we know no proof, and no counterexample.
 #
 # The solver can look for itself, from two kinds of starts: random ones, and the collapsed solution for a
 # smaller $c$.

@@ -28,6 +28,16 @@ class History:
     def __getitem__(self, name):
         return self.values[name]
 
+    def record(self, epoch, model, metrics):
+        """Take ``{name: metric(model)}`` without gradients and file it under an epoch."""
+        self.epochs.append(epoch)
+        with torch.no_grad():
+            for name, metric in metrics.items():
+                value = metric(model)
+                if isinstance(value, Tensor):
+                    value = value.item() if value.ndim == 0 else value.detach().clone()
+                self.values.setdefault(name, []).append(value)
+
 
 def train(
     model,
@@ -131,17 +141,11 @@ def train(
         raise ValueError(f'optimizer must be "sgd", "adam" or "lbfgs", got {optimizer!r}')
     schedule = torch.optim.lr_scheduler.MultiStepLR(solver, list(milestones), gamma=0.1)
     generator = torch.Generator().manual_seed(seed)
-    history = History(values={name: [] for name in metrics or {}})
+    history = History()
 
     def measure(epoch):
         model.eval()
-        with torch.no_grad():
-            history.epochs.append(epoch)
-            for name, metric in (metrics or {}).items():
-                value = metric(model)
-                if isinstance(value, Tensor):
-                    value = value.item() if value.ndim == 0 else value.detach().clone()
-                history.values[name].append(value)
+        history.record(epoch, model, metrics or {})
 
     if 0 in measured:
         measure(0)

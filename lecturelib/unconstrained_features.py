@@ -128,10 +128,21 @@ def _loss(name, logits, labels, parameters):
 
 
 def _focal(cross_entropy, gamma):
-    """Focal loss as a function of the cross-entropy, (1 - p)^γ CE with p = exp(-CE)."""
+    """Focal loss as a function of the cross-entropy, φ(x) = (1 - e^-x)^γ x."""
+    return _wrong(cross_entropy) ** gamma * cross_entropy
+
+
+def _focal_derivative(cross_entropy, gamma):
+    """Return φ'(x), the derivative of focal loss by the cross-entropy."""
+    wrong = _wrong(cross_entropy)
+    right = torch.exp(-cross_entropy)
+    return wrong**gamma + gamma * wrong ** (gamma - 1) * right * cross_entropy
+
+
+def _wrong(cross_entropy):
+    """Probability 1 - e^-x of the wrong classes, kept from 0 so that its powers have slopes."""
     wrong = -torch.expm1(-cross_entropy)
-    # Where p rounds to 1 the loss is 0; so must be its gradient, for γ < 1 too.
-    return wrong.clamp_min(torch.finfo(wrong.dtype).tiny) ** gamma * cross_entropy
+    return wrong.clamp_min(torch.finfo(wrong.dtype).tiny)
 
 
 def _loss_and_gradient(name, logits, labels, parameters):
@@ -158,11 +169,8 @@ def _loss_and_gradient(name, logits, labels, parameters):
         gradient = gradient.scatter_add_(-1, index, torch.full_like(true, alpha))
         gradient -= alpha / logits.shape[-1]
     if name == "fl":
-        gamma, right = parameters["gamma"], torch.exp(-losses)
-        wrong = -torch.expm1(-losses)
-        wrong = wrong.clamp_min(torch.finfo(wrong.dtype).tiny)
-        gradient *= wrong**gamma + gamma * wrong ** (gamma - 1) * right * losses
-        losses = wrong**gamma * losses
+        gradient *= _focal_derivative(losses, parameters["gamma"])
+        losses = _focal(losses, parameters["gamma"])
     return losses.mean((-2, -1)), gradient.div_(samples)
 
 
@@ -362,15 +370,14 @@ def _margin_at(cross_entropy, num_classes):
 
 
 def _focal_value(x, gamma):
-    """φ(x) = (1 - e^-x)^γ x, focal loss at cross-entropy x."""
-    return (-math.expm1(-x)) ** gamma * x
+    """Focal loss at cross-entropy x, both floats."""
+    return float(_focal(torch.tensor(x, dtype=torch.float64), gamma))
 
 
 def _focal_slope(x, gamma, merged=1):
     """Return φ'(x) (1 - m e^-x): how focal loss rises as the margin falls, m classes merged."""
-    right, wrong = math.exp(-x), -math.expm1(-x)
-    derivative = wrong**gamma + gamma * wrong ** (gamma - 1) * right * x
-    return derivative * (1 - merged * right)
+    derivative = _focal_derivative(torch.tensor(x, dtype=torch.float64), gamma)
+    return float(derivative) * (1 - merged * math.exp(-x))
 
 
 def _inflection(gamma):
@@ -986,18 +993,12 @@ def minimize(
     if not (lr > 0 and tolerance >= 0):
         raise ValueError(f"need lr > 0 and tolerance >= 0, got {lr} and {tolerance}")
     metrics = {"objective": lambda model: model.objective()} | (metrics or {})
-    history = History(values={name: [] for name in metrics})
+    history = History()
     due = (lambda i: i % every == 0) if isinstance(every, int) else set(every).__contains__
 
     def measure(iteration):
         model.place(*model._unflat(point if model.starts else point[0]))
-        history.epochs.append(iteration)
-        with torch.no_grad():
-            for name, metric in metrics.items():
-                value = metric(model)
-                if isinstance(value, Tensor):
-                    value = value.item() if value.ndim == 0 else value.detach().clone()
-                history.values[name].append(value)
+        history.record(iteration, model, metrics)
 
     point = torch.atleast_2d(model._flat())
     floor, penalty = model._bounds_and_penalties()
