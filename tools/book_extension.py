@@ -75,14 +75,14 @@ def checked_demands(notebook):
     return demands
 
 
-def skip_constants(app, what, name, obj, skip, options):
-    """Leave module constants out of the API pages: their values are long."""
-    return skip or getattr(obj, "type", None) == "data"
+def skip_constants_and_imports(app, what, name, obj, skip, options):
+    """Leave out of the API pages module constants, whose values are long, and what is imported."""
+    return skip or getattr(obj, "type", None) == "data" or getattr(obj, "imported", False)
 
 
 def configure(app, config):
     """Use the site's own MathJax, never thebe, one header, and no buttons without an address."""
-    app.connect("autodoc-skip-member", skip_constants)
+    app.connect("autodoc-skip-member", skip_constants_and_imports)
     config.mathjax_path = "mathjax/tex-chtml.js"
     for listeners in list(app.events.listeners.values()):
         for listener in list(listeners):
