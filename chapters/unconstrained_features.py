@@ -740,7 +740,9 @@ claims.check("tight-curvature", ratio, 1, abs=1e-6)
 # equal; and (2) for every $c > 0$, $\psi(t) + c|t|$ has a unique minimiser $t^\star$, and $t^\star \le 0$.
 # :::
 #
-# With a convex $\psi$ our proof carries over: (2) stands in for "$\psi$ increases", and the figure is an
+# With a convex $\psi$ our proof carries over, *if the bound is attained*: for cross-entropy and its two
+# variants equal wrong scores are enough for $\mathcal L = \psi(t)$, while squared error also fixes the sum
+# of the scores, which takes a free bias. Then (2) stands in for "$\psi$ increases", and the figure is an
 # ETF whenever $t^\star < 0$. (The slide says that $t^\star \le 0$ ensures a correct prediction. At
 # $t^\star = 0$ it is a tie: the silent threshold again.)
 #
@@ -751,9 +753,9 @@ claims.check("tight-curvature", ratio, 1, abs=1e-6)
 #
 # Focal loss is an increasing function of cross-entropy, $\mathrm{FL} = \varphi(\mathrm{CE})$ with
 # $\varphi(x) = (1 - e^{-x})^\gamma x$, so (1) holds with
-# $\psi_{\mathrm{FL}} = \varphi \circ \psi_{\mathrm{CE}}$. Its margin is the root of
-# $\psi_{\mathrm{FL}}'(-(K-1)a) = c$, which has no closed form but is one scalar equation. Whether
-# $\psi_{\mathrm{FL}}$ is convex is another matter, to which we come back.
+# $\psi_{\mathrm{FL}} = \varphi \circ \psi_{\mathrm{CE}}$. If it is contrastive, its margin is the root of
+# $\psi_{\mathrm{FL}}'(-(K-1)a) = c$, or zero if there is none: no closed form, but one scalar equation.
+# Whether it is, we come back to.
 #
 # Now compare. For squared error we let the bias be free, $\lambda_b = 0$; the section after next says why.
 
@@ -887,8 +889,8 @@ for gamma in (0.5, 1, 2, 5):
 # and the jump is that of the global minimum. *With a bias* there is another way, for $c < \frac1{K-1}$.
 # From where $\psi$, still convex, has reached the slope $\frac1{K-1}$, its slope stays above that value,
 # which is also its limit. So bend $\psi$ down to its tangent from there on: the new function is convex,
-# nowhere above $\psi$, and has the same minimum with $c|t|$, and the old proof applies to it. Between
-# $\frac1{K-1}$ and $c^\star$ we know no proof, and no counterexample.
+# nowhere above $\psi$, and has the same minimum with $c|t|$, and the old proof applies to it. For
+# $c \ge \frac1{K-1}$, where the jump is, we know no proof with a bias, and no counterexample.
 #
 # The solver can look for itself, from two kinds of starts: random ones, and the collapsed solution for a
 # smaller $c$.
@@ -986,8 +988,9 @@ claims.check("focal-jump-to", gains[beyond], below=-1e-3)
 #
 # Should you mind? All of this happens at $Kc > 1$. Where $\psi$ is concave at zero, its slope there is
 # above its limit $\frac{1}{K-1}$, and $c^\star$ is larger still: cross-entropy has given up before. Below
-# $Kc = 1$ focal loss is as harmless as the others. What is wrong on the slide is the statement; with a
-# practical weight decay the conclusion stands.
+# $Kc = 1$ the global minimum of focal loss is collapsed, like that of the others. (That it has no other
+# local minima {prf:ref}`thm-landscape` does not say, as it needs a convex loss.) What is wrong on the slide
+# is the statement; with a practical weight decay the conclusion stands.
 #
 # ## Squared error: a figure in between
 #
@@ -1121,7 +1124,8 @@ plt.show()
 # is that of {prf:ref}`thm-ufm` with $c_+$ in place of $c$. If $K c_+ \ge 1$, only $W = H = 0$ attains it.
 # If $K c_+ < 1$, the minimisers have margin $a = \log\big(\frac{1}{c_+} - (K-1)\big)$; features of a class
 # are equal; the class means are *orthogonal* and of one length; and $W$ is a simplex ETF, a multiple of the
-# *centred* class means. (For $K = 2$ the lengths need $\lambda_b > 0$, or no bias.)
+# *centred* class means. The bias is as there. (For $K = 2$, lengths and bias need $\lambda_b > 0$, or no
+# bias at all.)
 # :::
 #
 # :::{prf:proof}
@@ -1144,9 +1148,9 @@ plt.show()
 #
 # Centring is no accident of bookkeeping, then. Positive features have the geometry of an orthogonal frame,
 # and its centred version is the ETF that NC2 measures and NC3 finds in $W$. The threshold comes a little
-# earlier, at $Kc = \sqrt{(K-1)/K}$. Of cross-entropy the proof used (1), (2) and convexity; so it covers
-# label smoothing, too. (Lecture 004 proves the theorem by another road, a convex relaxation over a larger
-# matrix.)
+# earlier, at $Kc = \sqrt{(K-1)/K}$. Of cross-entropy the proof used (1), (2), convexity, and that equal
+# wrong scores attain the bound; so it covers label smoothing, too. (Lecture 004 proves the theorem by
+# another road, a convex relaxation over a larger matrix.)
 
 # %%
 positive = UnconstrainedFeatures(
@@ -1238,9 +1242,9 @@ claims.check(
 
 # %% [markdown]
 # In each of them a class has died: its features are zero, and its bias does what it can. Nudged, they come
-# back to where they were: these are local minima. To rise again, the features of the dead class would need
-# a coordinate that no other class uses, and all of them are taken. In the free model any direction
-# orthogonal to the others will do, and nine classes in sixteen dimensions leave plenty.
+# back to the same value, as local minima do. A coordinate that no other class uses would offer the dead
+# class a way up, and all of them are taken. In the free model any direction orthogonal to the others will
+# do, and nine classes in sixteen dimensions leave plenty.
 #
 # ## Back to networks
 #
@@ -1322,7 +1326,7 @@ claims.check("networks-test", spread, below=0.02)
 # on mini-ImageNet reaches 79.3 % to 80.2 % with all four losses if it is wide and trained for 800 epochs,
 # but 69.2 % to 72.0 % if it is narrow and trained for 200.
 #
-# And the threshold? Without batch normalisation, ten times the weight decay is enough.
+# And too much weight decay? Without batch normalisation, ten times as much is enough.
 
 # %%
 ends = {}
@@ -1350,11 +1354,14 @@ claims.check("networks-dead-size", ends[2e-2]["size"], below=0.1)
 claims.check("networks-dead-loss", ends[2e-2]["loss"], math.log(10), abs=1e-3)
 
 # %% [markdown]
-# Do not read too much into it. The model explains *where* training ends on the training set, if the network
-# can go there. It says nothing about inputs it has not seen, for it has no inputs at all; nor how long it
-# takes; nor when a network is too small to reach the figure. And networks are rarely trained with a penalty
-# on features: how weight decay on all layers translates into $\lambda_H$ is a question that the model
-# cannot answer.
+# That training ends at zero is the same failure, not the same threshold: with several layers in a row zero
+# is a local minimum at any weight decay, unlike in the model.
+#
+# Do not read too much into the agreement, either. The model explains *where* training ends on the training
+# set, if the network can go there. It says nothing about inputs it has not seen, for it has no inputs at
+# all; nor how long it takes; nor when a network is too small to reach the figure. And networks are rarely
+# trained with a penalty on features: how weight decay on all layers translates into $\lambda_H$ is a
+# question that the model cannot answer.
 #
 # ## Exercises
 #
@@ -1418,9 +1425,9 @@ claims.check("label-smoothing-limit", smooth.margin(), math.log(91), abs=0.01)
 # :::{exercise}
 # :label: ex-ufm-mse-contrastive
 # Squared error is contrastive! Minimise $\frac12 \|z - e_k\|^2$ over all $z$ with contrast $t$; find
-# $\psi$, and show that with a free bias ($\lambda_b = 0$) the margin is $1 - Kc$ and the figure an ETF.
-# Where does the argument break
-# down without a bias? *Hint:* the distance of a point from a plane.
+# $\psi$, and show that with a free bias ($\lambda_b = 0$) and $Kc < 1$ the margin is $1 - Kc$ and the
+# figure an ETF. Where does the argument break down without a bias? *Hint:* the distance of a point from a
+# plane.
 # :::
 #
 # :::{solution-start} ex-ufm-mse-contrastive
@@ -1552,9 +1559,10 @@ claims.check("focal-trap-sign", curvatures[0] < 0 < curvatures[1])
 # :::{exercise}
 # :label: ex-ufm-positive-mse
 # *Harder.* Positive features and squared error. Show that without a bias the minimum of {prf:ref}`thm-mse`
-# does not change. With a free bias it does: show that the margin is $1 - K c_+$. So what does lecture 004
-# mean by saying that for this loss the weights are orthogonal too? *Hint:* in the first case, turn the
-# frame into the first $K$ coordinates; in the second, squared error is contrastive.
+# does not change. With a free bias it does: show that the margin is $1 - K c_+$ if $K c_+ < 1$ and
+# $d \ge K$. So what does lecture 004 mean by saying that for this loss the weights are orthogonal too?
+# *Hint:* in the first case, turn the frame into the first $K$ coordinates; in the second, squared error is
+# contrastive.
 # :::
 #
 # :::{solution-start} ex-ufm-positive-mse
@@ -1636,8 +1644,8 @@ claims.check(
 # if not.
 #
 # The proof is one inequality for the loss and one for the penalty. The penalty is blind to the loss, so
-# every contrastive loss leads to the same figure; focal loss is contrastive only for few classes, though
-# this matters only where cross-entropy has given up.
+# every contrastive loss whose bound is attained leads to the same figure; focal loss is contrastive only
+# for few classes, though this matters only where cross-entropy has given up.
 #
 # With a convex loss the problem is convex in the scores, and every critical point that is not a global
 # minimum has a way down.
