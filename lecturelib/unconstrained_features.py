@@ -364,9 +364,16 @@ def check_contrastive(name, num_classes, **parameters):
     return ContrastiveCheck(lower_bound, unique, first_failure, critical_c, margin)
 
 
-def _margin_at(cross_entropy, num_classes):
-    """Margin a at which log(1 + (K-1) e^-a) is the given cross-entropy."""
-    return math.log((num_classes - 1) / math.expm1(cross_entropy))
+def _margin_at(cross_entropy, num_classes, merged=1):
+    """Margin a at which log(m + (K-m) e^-a) is the given cross-entropy, m classes merged."""
+    return math.log((num_classes - merged) / (math.expm1(cross_entropy) - (merged - 1)))
+
+
+def _margin_for(price, num_classes, merged=1):
+    """Margin a that minimises log(m + (K-m) e^-a) + price (K-m) a; 0 if none is positive."""
+    if num_classes * price >= 1:
+        return 0.0
+    return math.log((1 / price - (num_classes - merged)) / merged)
 
 
 def _focal_value(x, gamma):
@@ -562,8 +569,7 @@ def _best_margin(name, num_classes, price, parameters):
     """Margin a >= 0 that minimises ψ(-(K-1)a) + price (K-1) a, for a loss of softmax type."""
     rest = num_classes - 1
     if name != "fl":
-        price = price + parameters.get("alpha", 0.0) / num_classes
-        return math.log(1 / price - rest) if num_classes * price < 1 else 0.0
+        return _margin_for(price + parameters.get("alpha", 0.0) / num_classes, num_classes)
     gamma, last = parameters["gamma"], math.log(num_classes)
     # The slope in a rises up to the inflection, so there is one candidate below it.
     convex_end = min(last, _inflection(gamma))
@@ -592,10 +598,10 @@ def _squared_error_solution(num_classes, c, decay_b, nonnegative, kappa, target)
     quadratic = logits.T @ weights @ logits
     quadratic[2, 2] += K * (decay_b or 0.0)
     linear = logits.T @ weights @ [target, 0]
-    last = 2 if decay_b is None else 3
+    has_bias = decay_b is not None
 
-    def solve(kept, extra_quadratic, extra_linear):
-        solution = np.zeros(3)
+    def solve(free, extra_quadratic, extra_linear):
+        kept, solution = np.flatnonzero(free), np.zeros(3)
         system = (quadratic + extra_quadratic)[np.ix_(kept, kept)]
         solution[kept] = np.linalg.solve(system, (linear - extra_linear)[kept])
         return solution
@@ -606,8 +612,7 @@ def _squared_error_solution(num_classes, c, decay_b, nonnegative, kappa, target)
         for active in itertools.product([False, True], repeat=2):
             if active[1] and decay_b == 0:
                 continue  # what τ could do, a free bias does for nothing
-            kept = [i for i in range(last) if i == 2 or active[i]]
-            solution = solve(kept, 0, c * multiplicity) if kept else np.zeros(3)
+            solution = solve([*active, has_bias], 0, c * multiplicity)
             value = solution @ quadratic @ solution / 2 - solution @ linear
             value += c * multiplicity @ solution
             if (solution[:2] >= 0).all() and value < least:
@@ -616,15 +621,14 @@ def _squared_error_solution(num_classes, c, decay_b, nonnegative, kappa, target)
 
     # Stationary points for a given norm r of the class logits; r is where the norm is r.
     def solution_at(r):
-        return solve(list(range(last)), c * math.sqrt(K) / r * np.diag(multiplicity), 0)
+        return solve([True, True, has_bias], c * math.sqrt(K) / r * np.diag(multiplicity), 0)
 
     def excess(r):
         return math.sqrt(multiplicity @ solution_at(r) ** 2) / r - 1
 
-    low, high = 1e-12 * abs(target), 2 * K * abs(target)
-    if target == 0 or excess(low) <= 0:
-        zero = solve([2], 0, 0) if decay_b is not None else np.zeros(3)
-        return tuple(zero.tolist())
+    low, high = 1e-12 * target, 2 * K * target
+    if excess(low) <= 0:
+        return tuple(solve([False, False, has_bias], 0, 0).tolist())
     return tuple(solution_at(brentq(excess, low, high, xtol=1e-15)).tolist())
 
 
@@ -653,7 +657,7 @@ def one_example_minimizer(num_classes):
 
     References
     ----------
-    Lu and Steinerberger (2020); lecture 003, "Simplification: Unconstrained Features IV".
+    Lu and Steinerberger (2022); lecture 003, "Simplification: Unconstrained Features IV".
 
     Examples
     --------
@@ -890,22 +894,22 @@ class UnconstrainedFeatures(nn.Module):
 
     def _flat(self):
         """Return all variables as one tensor, shape (…, K d + N d + K)."""
-        parts = [self.W.flatten(-2), self.H.flatten(-2)] + ([] if self.b is None else [self.b])
-        return torch.cat(parts, -1).detach()
+        return torch.cat(self._rows(), -1).detach()
+
+    def _rows(self):
+        """Return W, H and b, if there is one, with their trailing dimensions flattened."""
+        return [variable.flatten(0 if self.starts is None else 1) for variable in self.parameters()]
 
     def _unflat(self, flat):
         """Split what :meth:`_flat` gave into W, H, b."""
-        sizes = [self.W.shape[-2] * self.dim, self.H.shape[-2] * self.dim]
-        sizes += [] if self.b is None else [self.num_classes]
-        parts = flat.split(sizes, -1)
+        parts = flat.split([row.shape[-1] for row in self._rows()], -1)
         W, H = (part.unflatten(-1, (-1, self.dim)) for part in parts[:2])
         return W, H, (parts[2] if self.b is not None else None)
 
     def _bounds_and_penalties(self):
         """Return the lower bounds of the flat variables, None if there are none; weight decays."""
-        variables = [self.W, self.H] + ([] if self.b is None else [self.b])
-        sizes = [variable[0].numel() if self.starts else variable.numel() for variable in variables]
-        kinds = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        sizes = torch.tensor([row.shape[-1] for row in self._rows()])
+        kinds = torch.arange(len(sizes)).repeat_interleave(sizes)
         bounds = torch.tensor([-math.inf, 0.0, -math.inf]).to(self.W)[kinds]
         penalties = torch.tensor(self.weight_decay, dtype=torch.float64).to(self.W)[kinds]
         return (bounds if self.nonnegative else None), penalties
@@ -1324,6 +1328,7 @@ def saddle(model, groups=1):
     if decay_w == 0 or decay_h == 0:
         raise ValueError(f"weight decay must be positive for W and H, got {model.weight_decay}")
     c = math.sqrt(model.samples_per_class * decay_w * decay_h)
+    has_bias = model.b is not None
     a, shift = 0.0, 0.0
     if model.loss == "mse":
         kappa, target = parameters["rescale"]
@@ -1332,11 +1337,9 @@ def saddle(model, groups=1):
         weights = np.diag([kappa, g - 1, K - g])
         quadratic = logits.T @ weights @ logits + np.diag([0, K * decay_b])
         linear = logits.T @ weights @ [target, 0, 0] - [c * (K - g), 0]
-        kept = [i for i in range(2) if (m > 1, model.b is not None)[i]]
-        if kept:
-            solution = np.zeros(2)
-            solution[kept] = np.linalg.solve(quadratic[np.ix_(kept, kept)], linear[kept])
-            a, shift = solution.tolist()
+        kept, solution = np.flatnonzero([m > 1, has_bias]), np.zeros(2)
+        solution[kept] = np.linalg.solve(quadratic[np.ix_(kept, kept)], linear[kept])
+        a, shift = solution.tolist()
     elif m > 1 and model.loss == "fl":
         gamma = parameters["gamma"]
 
@@ -1348,37 +1351,32 @@ def saddle(model, groups=1):
         grid = np.linspace(lowest, math.log(K), 2001)[1:]
         rising = next((x for x in grid if excess(x) > 0), None)
         if rising is not None:
-            x = brentq(excess, lowest, rising, xtol=1e-15)
-            a = -math.log((math.exp(x) - g) / (K - g))
+            a = _margin_at(brentq(excess, lowest, rising, xtol=1e-15), K, merged=g)
     elif m > 1:
-        price = c + parameters.get("alpha", 0.0) / K
-        a = math.log((1 / price - (K - g)) / g) if K * price < 1 else 0.0
+        a = _margin_for(c + parameters.get("alpha", 0.0) / K, K, merged=g)
     if m > 1 and a <= 0:
         raise ValueError("with this weight decay the classes merge completely: groups must be 1")
 
-    problem = {
-        "num_classes": K,
-        "samples_per_class": model.samples_per_class,
-        "dim": model.dim,
-        "weight_decay": model.weight_decay if model.b is not None else model.weight_decay[:2],
-        "bias": model.b is not None,
-        "loss": model.loss,
-    }
     point = UnconstrainedFeatures(
-        **problem,
-        **parameters,
+        K,
+        model.samples_per_class,
+        model.dim,
+        loss=model.loss,
+        weight_decay=model.weight_decay if has_bias else (decay_w, decay_h),
+        bias=has_bias,
         generator=torch.Generator(),  # leaves torch's own random numbers as they are
         dtype=model.W.dtype,
         device=model.W.device,
+        **parameters,
     )
     frame = torch.zeros(K, model.dim, dtype=torch.float64)
     if m > 1:
         centred = simplex_etf(m, model.dim, dtype=torch.float64) * math.sqrt(a * (m - 1) / m)
         frame = centred.repeat_interleave(g, 0)
-    ratio = (model.samples_per_class * decay_h / decay_w) ** 0.25 if m > 1 else 1.0
+    ratio = (model.samples_per_class * decay_h / decay_w) ** 0.25
     features = (frame / ratio).repeat_interleave(model.samples_per_class, 0)
     offset = torch.full((K,), shift, dtype=torch.float64)
-    return point.place(frame * ratio, features, offset if model.b is not None else None)
+    return point.place(frame * ratio, features, offset if has_bias else None)
 
 
 # --- checks ---------------------------------------------------------------------------------------
