@@ -1,0 +1,485 @@
+r"""The law of parsimony: gradient descent moves a 2r-dimensional piece of every layer.
+
+The setting of every routine here but :func:`subspace_angles` and :func:`singular_trajectories`: a
+deep linear network whose layers are square, d x d, except perhaps the last; inputs are whitened;
+the weights start as one :math:`\varepsilon > 0` times orthogonal matrices. With
+:math:`\Phi = Y X^\top` there are two cases:
+
+``square``
+    :math:`d_y = d` and :math:`\Phi` has rank at most r;
+``wide``
+    :math:`d_y = r < d`: the last layer is wide.
+
+In both, :math:`m = d - 2r` must be positive.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from lecturelib.deep_linear import (
+    Trajectory,
+    _check_chain,
+    _rotated,
+    _share,
+    end_to_end,
+    gradient_descent,
+)
+
+__all__ = [
+    "ReducedTrajectory",
+    "SingularTrajectories",
+    "bulk_singular_value",
+    "invariant_subspaces",
+    "reduced_gradient_descent",
+    "singular_trajectories",
+    "subspace_angles",
+]
+
+
+def bulk_singular_value(scale, depth, lr, weight_decay, steps, case="square", *, momentum=0.0):
+    r"""Follow the one singular value that d - 2r directions of every covered layer share.
+
+    Parameters
+    ----------
+    scale : float
+        Initial scale :math:`\varepsilon > 0`.
+    depth : int
+        Number L of layers, at least 1.
+    lr : float
+        Learning rate :math:`\eta \ge 0`.
+    weight_decay : float
+        :math:`\lambda \ge 0`.
+    steps : int
+        Number of steps, not negative.
+    case : {"square", "wide"}, optional
+        See the module. The square case covers all L layers, the wide one the first L - 1.
+    momentum : float, optional
+        Heavy-ball momentum :math:`\mu` in [0, 1).
+
+    Returns
+    -------
+    Tensor, shape (steps + 1,), float64
+        :math:`\rho(0), \dots, \rho(\text{steps})`.
+
+    Raises
+    ------
+    ValueError
+        For a number out of range or an unknown case.
+
+    Notes
+    -----
+    Without momentum, :math:`\rho(0) = \varepsilon` and
+
+    .. math::
+
+        \rho(t+1) = \rho(t) \, \big( 1 - \eta\lambda - \eta \rho(t)^{2(L-1)} \big)
+        \quad\text{(square)}, \qquad
+        \rho(t) = \varepsilon (1 - \eta\lambda)^t \quad\text{(wide)}.
+
+    For a loss divided by a number c, use ``lr / c`` and ``weight_decay * c``.
+
+    References
+    ----------
+    Yaras et al. (2023), theorem 1; lecture 002, "The Law of Parsimony in GD".
+
+    Examples
+    --------
+    >>> bulk_singular_value(0.5, 3, 0.1, 0.0, 2).round(decimals=4)
+    tensor([0.5000, 0.4969, 0.4938], dtype=torch.float64)
+    >>> bulk_singular_value(0.5, 3, 0.1, 0.0, 2, case="wide").tolist()
+    [0.5, 0.5, 0.5]
+    """
+    if scale <= 0 or depth < 1 or lr < 0 or weight_decay < 0 or steps < 0 or not 0 <= momentum < 1:
+        raise ValueError(
+            "need scale > 0, depth >= 1, lr, weight_decay and steps >= 0 and 0 <= momentum < 1, "
+            f"got {scale}, {depth}, {lr}, {weight_decay}, {steps}, {momentum}"
+        )
+    if case not in ("square", "wide"):
+        raise ValueError(f'case must be "square" or "wide", got {case!r}')
+    values, velocity = [float(scale)], 0.0
+    for _ in range(steps):
+        rho = values[-1]
+        gradient = rho ** (2 * depth - 1) if case == "square" else 0.0
+        velocity = momentum * velocity + gradient + weight_decay * rho
+        values.append(rho - lr * velocity)
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def invariant_subspaces(weights, X, Y, rank):
+    r"""Find, from the start alone, which part of every layer will move and which never does.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor, shapes (..., d_l, d_{l-1})
+        Initial weights, first layer first: :math:`\varepsilon` times orthogonal.
+    X : Tensor, shape (..., d, N), or None
+        Whitened inputs as columns; None says that ``Y`` holds :math:`\Phi`.
+    Y : Tensor, shape (..., d_y, N) or (..., d_y, d)
+        Targets, or :math:`\Phi`.
+    rank : int
+        r; in the square case at least the rank of :math:`\Phi`, in the wide case :math:`d_y`.
+
+    Returns
+    -------
+    list of (U_l, V_l), tensors of shape (..., d_l, d_l) and (..., d, d)
+        Orthogonal matrices with :math:`V_{l+1} = U_l`. The first 2r columns move; for the last
+        m = d - 2r, :math:`W_l(t) V_{l,2} = \rho(t) U_{l,2}` at all steps of gradient descent. In
+        the wide case, where the last layer is not covered, its :math:`U_L` is the identity.
+
+    Raises
+    ------
+    ValueError
+        If the setting of the module does not hold: widths, whitened inputs, orthogonal start,
+        :math:`0 < 2r < d`, and the rank of :math:`\Phi`.
+
+    Notes
+    -----
+    Frozen are the directions v of the input space with
+
+    .. math:: \Phi v = 0 \quad\text{and}\quad \Phi^\top W_{L:1}(0)\, v = 0 ,
+
+    that is, orthogonal to the rows of :math:`\Phi` and to the image of its columns under
+    :math:`W_{L:1}(0)^\top`: at most 2r conditions. The layers carry them on,
+    :math:`v \mapsto W_l(0) v / \varepsilon`.
+
+    References
+    ----------
+    Yaras et al. (2023), theorem 1 and lemma 4; lecture 002, "The Law of Parsimony in GD".
+
+    Examples
+    --------
+    >>> from lecturelib.deep_linear import init_weights
+    >>> W = init_weights([6, 6, 6], 0.5, dtype=torch.float64)
+    >>> phi = torch.zeros(6, 6, dtype=torch.float64).index_fill(0, torch.tensor([0]), 1.0)
+    >>> (U1, V1), (U2, V2) = invariant_subspaces(W, None, phi, rank=1)
+    >>> torch.allclose(U1.T @ W[0] @ V1, 0.5 * torch.eye(6, dtype=torch.float64)), V2 is U1
+    (True, True)
+    """
+    scale, case, phi, _, _ = _setting(weights, X, Y, rank)
+    left, _, right = torch.linalg.svd(phi, full_matrices=False)
+    backwards = end_to_end(weights).mT @ left[..., :rank] / scale ** len(weights)
+    moving = torch.cat([right.mT[..., :rank], backwards], dim=-1)
+    V, _ = torch.linalg.qr(moving, mode="complete")
+    subspaces = []
+    for layer, weight in enumerate(weights, start=1):
+        if case == "wide" and layer == len(weights):
+            U = torch.eye(rank, dtype=V.dtype, device=V.device).expand(*V.shape[:-2], rank, rank)
+        else:
+            U = weight @ V / scale
+        subspaces.append((U, V))
+        V = U
+    return subspaces
+
+
+@dataclass(frozen=True)
+class ReducedTrajectory:
+    r"""Gradient descent on the cores, from which the full iterates follow.
+
+    Attributes
+    ----------
+    cores : Trajectory
+        The moving blocks, 2r x 2r (in the wide case the last one r x 2r), as recorded; its losses
+        are those of the blocks.
+    bulk : Tensor, shape (T,)
+        :math:`\rho` at the recorded steps.
+    losses : Tensor, shape (T, ...)
+        Losses of the full network.
+    subspaces : list of (U_l, V_l)
+        As returned by :func:`invariant_subspaces`.
+    """
+
+    cores: Trajectory
+    bulk: Tensor
+    losses: Tensor
+    subspaces: list
+
+    def weights(self, index=-1):
+        """Assemble the full weights at a position in ``cores.steps``, first layer first."""
+        full = []
+        for core, (U, V) in zip(self.cores.weights(index), self.subspaces, strict=True):
+            rows, columns = core.shape[-2:]
+            weight = U[..., :rows] @ core @ V[..., :columns].mT
+            if rows < U.shape[-1]:  # all but the last layer of the wide case
+                weight = weight + self.bulk[index] * U[..., rows:] @ V[..., columns:].mT
+            full.append(weight)
+        return full
+
+
+def reduced_gradient_descent(
+    weights,
+    X,
+    Y,
+    rank,
+    *,
+    lr,
+    steps,
+    weight_decay=0.0,
+    momentum=0.0,
+    reduction="sum",
+    record_every=1,
+    tol=None,
+):
+    r"""Run the iterates of :func:`~lecturelib.deep_linear.gradient_descent` on 2r x 2r cores.
+
+    Parameters
+    ----------
+    weights, X, Y, rank
+        As in :func:`invariant_subspaces`.
+    lr, steps, weight_decay, momentum, reduction, record_every
+        As in :func:`~lecturelib.deep_linear.gradient_descent`; ``lr`` is one number.
+    tol : float, optional
+        End when the loss of the cores is at most this.
+
+    Returns
+    -------
+    ReducedTrajectory
+
+    Raises
+    ------
+    ValueError, FloatingPointError
+        As the two functions named.
+
+    Notes
+    -----
+    A step costs :math:`O(L r^3)`, whatever d is.
+
+    References
+    ----------
+    Yaras et al. (2023), section 3; lecture 002, "How to Achieve the Best of Two Worlds?".
+
+    Examples
+    --------
+    >>> from lecturelib.deep_linear import init_weights
+    >>> W = init_weights([40, 40, 40], 0.1, dtype=torch.float64)
+    >>> phi = torch.zeros(40, 40, dtype=torch.float64).index_fill(0, torch.tensor([0]), 1.0)
+    >>> settings = {"lr": 0.01, "steps": 200, "record_every": [200]}
+    >>> full = gradient_descent(W, None, phi, **settings)
+    >>> reduced = reduced_gradient_descent(W, None, phi, rank=1, **settings)
+    >>> bool((full.weights()[0] - reduced.weights()[0]).abs().max() < 1e-12)
+    True
+    >>> reduced.cores["W1"].shape
+    torch.Size([1, 2, 2])
+    """
+    scale, case, phi, floor, entries = _setting(weights, X, Y, rank)
+    share = _share(reduction, entries)
+    subspaces = invariant_subspaces(weights, X, Y, rank)
+    cores = [
+        U[..., : 2 * rank].mT @ weight @ V[..., : 2 * rank]
+        for weight, (U, V) in zip(weights, subspaces, strict=True)
+    ]
+    U, V = subspaces[-1][0][..., : 2 * rank], subspaces[0][1][..., : 2 * rank]
+    # A loss times `share` is a rate times `share` and a weight decay divided by it.
+    lr, weight_decay = lr * share, weight_decay / share
+    path = gradient_descent(
+        cores,
+        None,
+        U.mT @ phi @ V,
+        lr=lr,
+        steps=steps,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        record_every=record_every,
+        tol=tol,
+    )
+    depth, last = len(weights), int(path.steps[-1])
+    bulk = bulk_singular_value(scale, depth, lr, weight_decay, last, case, momentum=momentum)
+    bulk = bulk.to(phi)[path.steps.to(phi.device)]
+    outside = torch.zeros_like(bulk)
+    if case == "square":
+        outside = (weights[0].shape[-1] - 2 * rank) * bulk ** (2 * depth) / 2
+    trailing = (1,) * (path.losses.ndim - 1)
+    losses = share * (path.losses + outside.view(-1, *trailing) + floor)
+    return ReducedTrajectory(cores=path, bulk=bulk, losses=losses, subspaces=subspaces)
+
+
+def subspace_angles(A, B):
+    r"""Principal angles between the column spaces of two matrices.
+
+    Parameters
+    ----------
+    A : Tensor, shape (..., d, p)
+        Independent columns, :math:`1 \le p \le d`; they need not be orthonormal.
+    B : Tensor, shape (..., d, q)
+        The same for the other space.
+
+    Returns
+    -------
+    Tensor, shape (..., min(p, q))
+        Angles in radians, in :math:`[0, \pi/2]`, ascending, small ones as precise as large ones.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or the columns of a matrix are dependent.
+
+    Notes
+    -----
+    The cosines are singular values of :math:`Q_A^\top Q_B`. Near zero a cosine says nothing of its
+    angle, so the sines are taken as well, from :math:`(I - Q_A Q_A^\top) Q_B`.
+
+    References
+    ----------
+    Björck, Golub (1973), "Numerical methods for computing angles between linear subspaces".
+
+    Examples
+    --------
+    >>> A = torch.eye(3, dtype=torch.float64)[:, :2]
+    >>> B = torch.tensor([[1.0, 0], [0, 1], [0, 1]], dtype=torch.float64)
+    >>> torch.rad2deg(subspace_angles(A, B)).round(decimals=6)
+    tensor([ 0., 45.], dtype=torch.float64)
+    """
+    if A.shape[-2] != B.shape[-2]:
+        raise ValueError(f"columns must have one length, got {tuple(A.shape)}, {tuple(B.shape)}")
+    bases = []
+    for name, matrix in (("A", A), ("B", B)):
+        rows, columns = matrix.shape[-2:]
+        if not 1 <= columns <= rows or (torch.linalg.matrix_rank(matrix) < columns).any():
+            raise ValueError(f"the columns of {name} {tuple(matrix.shape)} must be independent")
+        bases.append(torch.linalg.qr(matrix).Q)
+    large, small = bases if A.shape[-1] >= B.shape[-1] else bases[::-1]
+    overlap = large.mT @ small
+    cosines = torch.linalg.svdvals(overlap)
+    sines = torch.linalg.svdvals(small - large @ overlap).flip(-1)
+    return torch.atan2(sines, cosines)
+
+
+@dataclass(frozen=True)
+class SingularTrajectories:
+    r"""A matrix's singular values and vectors, followed over time.
+
+    Attributes
+    ----------
+    values : Tensor, shape (T, p)
+        Singular values, :math:`p = \min(m, n)`. A column is one of them at all times, also where
+        it crosses others; columns are in descending order at the last time.
+    left, right : Tensor, shapes (T, m, p) and (T, n, p)
+        Their singular vectors, as columns.
+    """
+
+    values: Tensor
+    left: Tensor
+    right: Tensor
+
+    def angles(self, side):
+        r"""Angle of each singular vector to where it was at first.
+
+        Parameters
+        ----------
+        side : {"left", "right"}
+            Which vectors.
+
+        Returns
+        -------
+        Tensor, shape (T, p)
+            Degrees, in [0, 180].
+        """
+        if side not in ("left", "right"):
+            raise ValueError(f'side must be "left" or "right", got {side!r}')
+        vectors = self.left if side == "left" else self.right
+        chords = (vectors - vectors[0]).norm(dim=1)
+        return torch.rad2deg(2 * torch.asin((chords / 2).clamp(max=1)))
+
+
+def singular_trajectories(matrices, rtol=1e-9):
+    r"""Follow the singular values and vectors of a matrix that moves.
+
+    An SVD at every time is not enough: values cross, signs flip, and vectors of equal values are
+    arbitrary within their span (at an orthogonal start, all of them). So the vectors are followed
+    backwards from the last time; among equal values, the basis closest to the next one is taken.
+
+    Parameters
+    ----------
+    matrices : Tensor, shape (T, m, n)
+        The matrix at consecutive times.
+    rtol : float, optional
+        Singular values count as equal if neighbours differ by at most this times the largest.
+
+    Returns
+    -------
+    SingularTrajectories
+
+    Raises
+    ------
+    ValueError
+        If the input is not a finite stack of at least one matrix.
+
+    References
+    ----------
+    Lecture 002, "The Evolution of Singular Spaces in GD Iterates for DLNs".
+
+    Examples
+    --------
+    >>> matrices = torch.stack([torch.diag(torch.tensor([2.0 - t, t])) for t in (0.0, 0.9, 1.5)])
+    >>> singular_trajectories(matrices).values  # the second overtakes the first
+    tensor([[0.0000, 2.0000],
+            [0.9000, 1.1000],
+            [1.5000, 0.5000]])
+    """
+    if matrices.ndim != 3 or matrices.numel() == 0 or not matrices.isfinite().all():
+        raise ValueError(f"need finite matrices (T, m, n), got {tuple(matrices.shape)}")
+    lefts, values, rights = torch.linalg.svd(matrices, full_matrices=False)
+    rights = rights.mT.contiguous()
+    for time in range(len(matrices) - 2, -1, -1):
+        left, value, right = lefts[time], values[time], rights[time]
+        overlap = (left.mT @ lefts[time + 1] + right.mT @ rights[time + 1]) / 2
+        equal = _blocks_of_equal(value, rtol)
+        # How much of each next vector lies in the span of the equal values at this one.
+        shared = torch.stack([overlap[block].square().sum(0) for block in equal])
+        sizes = torch.tensor([block.stop - block.start for block in equal])
+        block_of = torch.arange(len(equal)).repeat_interleave(sizes)
+        _, successor = linear_sum_assignment(-shared.cpu()[block_of].numpy())
+        for block in equal:
+            own, following = range(block.start, block.stop), successor[block]
+            rotation = _polar(overlap[own][:, following])
+            lefts[time][:, block] = left[:, block].clone() @ rotation
+            rights[time][:, block] = right[:, block].clone() @ rotation
+        order = torch.as_tensor(successor.argsort(), device=value.device)
+        lefts[time], rights[time] = lefts[time][:, order], rights[time][:, order]
+        values[time] = value[order]
+    return SingularTrajectories(values=values, left=lefts, right=rights)
+
+
+def _blocks_of_equal(values, rtol):
+    """Split positions of descending values into slices of equal ones."""
+    gaps = (values[:-1] - values[1:] > rtol * values[0]).nonzero().flatten() + 1
+    return [slice(a, b) for a, b in pairwise([0, *gaps.tolist(), len(values)])]
+
+
+def _polar(matrix):
+    """Return the orthogonal matrix nearest to a square one."""
+    left, _, right = torch.linalg.svd(matrix)
+    return left @ right
+
+
+def _setting(weights, X, Y, rank):
+    """Check the assumptions; return scale, case, Phi and what `_rotated` does besides."""
+    _check_chain(weights)
+    d, d_y = weights[0].shape[-1], weights[-1].shape[-2]
+    inputs, phi, floor, entries = _rotated(X, Y, weights)
+    if inputs is not None:
+        raise ValueError("the law needs whitened inputs, X X^T = I")
+    if any(weight.shape[-1] != d for weight in weights) or d_y > d:
+        shapes = [tuple(weight.shape[-2:]) for weight in weights]
+        raise ValueError(f"all layers must be d x d, and the last at most that, got {shapes}")
+    if not 0 < 2 * rank < d:
+        raise ValueError(f"m = d - 2 rank must lie between 0 and d, got d={d}, rank={rank}")
+    case = "square" if d_y == d else "wide"
+    if case == "wide" and rank != d_y:
+        raise ValueError(f"with d_y={d_y} < d={d} outputs, rank must be d_y, got {rank}")
+    if case == "square":
+        values = torch.linalg.svdvals(phi)
+        if (values[..., rank] > 1e-10 * values[..., 0]).any():
+            raise ValueError(f"rank={rank} is less than the rank of Y X^T")
+    scale = weights[0].norm(dim=(-2, -1)).max().item() / d**0.5
+    for layer, weight in enumerate(weights, start=1):
+        gram = weight @ weight.mT  # the identity also for a wide layer
+        gap = gram / scale**2 - torch.eye(len(gram[0]), dtype=gram.dtype, device=gram.device)
+        if gap.abs().max() > 1e3 * d * torch.finfo(gram.dtype).eps:
+            raise ValueError(
+                f"W{layer} must start as {scale:.3g} (the scale of W1) times an orthogonal matrix"
+            )
+    return scale, case, phi, floor, entries
