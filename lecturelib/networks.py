@@ -2,9 +2,10 @@
 
 from itertools import pairwise
 
+import torch
 from torch import nn
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "ViT"]
 
 
 class MLP(nn.Module):
@@ -72,3 +73,98 @@ class MLP(nn.Module):
             features = layer(features)
             outputs.append(features)
         return outputs
+
+
+class ViT(nn.Module):
+    """Small vision transformer: patches as tokens, a class token, pre-norm blocks, a linear head.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        ``(C, H, W)`` of the images.
+    num_classes : int
+        Number K of classes.
+    patch : int
+        Side of the square patches in pixels; divides H and W.
+    dim : int, optional
+        Width of the tokens, a multiple of ``heads``.
+    depth : int, optional
+        Number of blocks.
+    heads : int, optional
+        Attention heads per block.
+    hidden : int, optional
+        Width of the two-layer network in each block (default: ``dim``, so that its weights are
+        square).
+
+    Attributes
+    ----------
+    blocks : torch.nn.ModuleList
+        The blocks, each an ``nn.TransformerEncoderLayer``; ``blocks[-1].linear2.weight`` is the
+        last weight before the head.
+    head : torch.nn.Linear
+        The classifier of the class token.
+
+    Raises
+    ------
+    ValueError
+        If a number is not positive, or patches or heads do not fit.
+
+    References
+    ----------
+    Dosovitskiy et al. (2021), section 3.1.
+
+    Examples
+    --------
+    >>> net = ViT((1, 8, 8), num_classes=10, patch=2, dim=32, depth=3)
+    >>> images = torch.zeros(5, 1, 8, 8)
+    >>> net(images).shape, net.features(images).shape, len(net.taps(images))
+    (torch.Size([5, 10]), torch.Size([5, 32]), 3)
+    """
+
+    def __init__(self, image_shape, num_classes, *, patch, dim=64, depth=4, heads=4, hidden=None):
+        super().__init__()
+        channels, height, width = image_shape
+        hidden = dim if hidden is None else hidden
+        if min(*image_shape, num_classes, patch, dim, depth, heads, hidden) < 1:
+            raise ValueError("all sizes must be positive")
+        if height % patch or width % patch or dim % heads:
+            raise ValueError(
+                f"patches of {patch} must tile {height} x {width} pixels, and {heads} heads divide "
+                f"dim={dim}"
+            )
+        self.patch = patch
+        self.embedding = nn.Linear(channels * patch**2, dim)
+        tokens = (height // patch) * (width // patch)
+        self.class_token = nn.Parameter(0.02 * torch.randn(dim))
+        self.positions = nn.Parameter(0.02 * torch.randn(tokens + 1, dim))
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                dim, heads, hidden, dropout=0, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, num_classes)
+
+    def forward(self, images):
+        """Return the logits, shape (N, K), of images (N, C, H, W)."""
+        return self.head(self.features(images))
+
+    def features(self, images):
+        """Return the class token after the last block, normalised, shape (N, dim)."""
+        return self.taps(images)[-1]
+
+    def taps(self, images):
+        """Return the class token after every block, first to last, shapes (N, dim).
+
+        The last one is normalised: it is what the head sees.
+        """
+        patches = nn.functional.unfold(images, self.patch, stride=self.patch).mT
+        tokens = self.embedding(patches)
+        start = self.class_token.expand(len(images), 1, -1)
+        tokens = torch.cat([start, tokens], dim=1) + self.positions
+        outputs = []
+        for block in self.blocks:
+            tokens = block(tokens)
+            outputs.append(tokens[:, 0])
+        return [*outputs[:-1], self.norm(outputs[-1])]

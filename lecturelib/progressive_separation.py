@@ -1,0 +1,336 @@
+r"""Progressive separation, layer by layer: compression within classes, angles between them.
+
+Layers are counted from the input, l = 0, so that the feature of layer l is
+:math:`z^l = \phi_l(\dots \phi_1(x))`. Features are rows, as everywhere but in
+:mod:`lecturelib.deep_linear`.
+"""
+
+import torch
+from torch import nn
+
+from lecturelib.datasets import standardize
+from lecturelib.metrics import (
+    ClassStatistics,
+    _check_matrix,
+    _checked_labels,
+    _chunks,
+    _or_infinite,
+    nc1,
+)
+from lecturelib.training import train
+
+__all__ = [
+    "decay_correction",
+    "feature_compression",
+    "feature_separation",
+    "layer_profile",
+    "linear_probe_accuracy",
+    "predicted_decay",
+]
+
+
+def feature_compression(features, labels):
+    r"""Spread within the classes relative to the spread of their means.
+
+    Parameters
+    ----------
+    features : Tensor, shape (N, d)
+        Features of one layer.
+    labels : Tensor, shape (N,)
+        Integer classes in 0 .. K-1, each with at least one sample.
+
+    Returns
+    -------
+    Tensor, 0-d
+        :math:`D = \operatorname{tr} \Sigma_W / \operatorname{tr} \Sigma_B`: non-negative, 0 at full
+        collapse, infinite if all class means coincide.
+
+    Raises
+    ------
+    ValueError
+        As :meth:`~lecturelib.metrics.ClassStatistics.from_features`.
+
+    Notes
+    -----
+    Both covariances are those of :func:`~lecturelib.metrics.nc1`, which weighs the directions by
+    the inverse of :math:`\Sigma_B` instead. Not changed by rotations and by one factor on all
+    features.
+
+    References
+    ----------
+    Tirer, Bruna (2022); Wang et al. (2023), definition 1; lecture 002, "Measure of Feature
+    Compression and Separation".
+
+    Examples
+    --------
+    >>> X, labels = torch.eye(6), torch.tensor([0, 0, 0, 1, 1, 1])
+    >>> feature_compression(X, labels).round(decimals=4)  # (n - 1) K / (K - 1), if orthonormal
+    tensor(4., dtype=torch.float64)
+    """
+    statistics = ClassStatistics.from_features(features, labels)
+    total = 0.0
+    for rows, classes in _chunks(features, labels.long()):
+        total = total + (rows - statistics.means[classes]).square().sum()
+    within, between = total / len(features), statistics.centred_means.square().sum()
+    return _or_infinite(within * len(statistics.means) / between, statistics.means)
+
+
+def feature_separation(features, labels, *, centred=False):
+    r"""How far the class means are from pointing the same way.
+
+    Parameters
+    ----------
+    features : Tensor, shape (N, d)
+        Features of one layer.
+    labels : Tensor, shape (N,)
+        Integer classes in 0 .. K-1, each with at least one sample.
+    centred : bool, optional
+        Subtract the global mean and take absolute cosines, as the slide has it. For K classes this
+        cannot exceed :math:`1 - 1/(K-1)`.
+
+    Returns
+    -------
+    Tensor, 0-d
+        :math:`S = 1 - \max_{k \ne k'} \cos(\bar z_k, \bar z_{k'})` in [0, K/(K-1)]: 0 if two means
+        are parallel, 1 if the closest two are at right angles.
+
+    Raises
+    ------
+    ValueError
+        As :meth:`~lecturelib.metrics.ClassStatistics.from_features`, or if a mean is zero and so
+        has no direction.
+
+    References
+    ----------
+    Wang et al. (2025), definition 2; lecture 002, "Measure of Feature Compression and Separation"
+    (the centred version).
+
+    Examples
+    --------
+    >>> X, labels = torch.eye(6), torch.tensor([0, 0, 1, 1, 2, 2])
+    >>> feature_separation(X, labels), feature_separation(X, labels, centred=True)
+    (tensor(1., dtype=torch.float64), tensor(0.5000, dtype=torch.float64))
+    """
+    statistics = ClassStatistics.from_features(features, labels)
+    means = statistics.centred_means if centred else statistics.means
+    lengths = means.norm(dim=1, keepdim=True)
+    if (lengths == 0).any():
+        raise ValueError("a class mean is zero, so its angles are not defined")
+    directions = means / lengths
+    pairs = ~torch.eye(len(means), dtype=torch.bool, device=means.device)
+    cosines = (directions @ directions.T)[pairs]
+    return 1 - (cosines.abs() if centred else cosines).max()
+
+
+def predicted_decay(scale, depth, samples_per_class, output_scale=1.0):
+    r"""Ratio :math:`D_{l+1} / D_l` of a trained deep linear network, to leading order.
+
+    Parameters
+    ----------
+    scale : float
+        :math:`\varepsilon > 0` of the orthogonal start.
+    depth : int
+        Number L of layers, at least 2.
+    samples_per_class : int
+        Samples n of each class, with orthonormal inputs and one-hot targets.
+    output_scale : float, optional
+        :math:`\alpha > 0` of a network :math:`\alpha W_{L:1} x`.
+
+    Returns
+    -------
+    float
+        :math:`\varepsilon^2 / (n / \alpha^2)^{1/L}`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    :math:`\varepsilon` is the singular value that nothing moves, :math:`(\sqrt n / \alpha)^{1/L}`
+    the one that each of K signal directions needs in each of L layers. What is left out is
+    :func:`decay_correction` and terms of order :math:`\varepsilon^2`.
+
+    References
+    ----------
+    Wang et al. (2023), theorem 1; lecture 002, "Progressive Feature Compression with Linear Rate".
+
+    Examples
+    --------
+    >>> round(predicted_decay(0.2, depth=4, samples_per_class=16), 6)
+    0.02
+    """
+    if scale <= 0 or depth < 2 or samples_per_class < 1 or output_scale <= 0:
+        raise ValueError(
+            "need scale > 0, depth >= 2, samples_per_class >= 1 and output_scale > 0, "
+            f"got {scale}, {depth}, {samples_per_class}, {output_scale}"
+        )
+    return scale**2 / (samples_per_class / output_scale**2) ** (1 / depth)
+
+
+def decay_correction(first_head, last_head, depth):
+    r"""Factor that :func:`predicted_decay` lacks, and that remains as the scale goes to 0.
+
+    Parameters
+    ----------
+    first_head, last_head : Tensor, shape (K, d)
+        Last layer before and after training, :math:`d \ge 2K`, rank K.
+    depth : int
+        Number L of layers, at least 2.
+
+    Returns
+    -------
+    Tensor, shape (L - 1,)
+        The factors for l = 0 .. L-2, in (0, 1].
+
+    Raises
+    ------
+    ValueError
+        If the heads do not fit each other, d < 2K, or depth < 2.
+
+    Notes
+    -----
+    Of the d - K directions within classes, d - 2K keep the singular value :math:`\varepsilon`. The
+    other K keep :math:`\varepsilon \cos\theta_i`, with :math:`\theta_i` the principal angles by
+    which the last layer turned its row space. So the factor is
+
+    .. math::
+
+        \frac{d - 2K + \sum_i \cos^{2(l+1)} \theta_i}{d - 2K + \sum_i \cos^{2l} \theta_i} .
+
+    References
+    ----------
+    This book, chapter "Progressive separation"; it follows from the balancedness of Arora, Cohen,
+    Hazan (2018), theorem 1.
+
+    Examples
+    --------
+    >>> start = torch.eye(2, 6)
+    >>> end = start.roll(2, dims=1) + start  # both rows turned by 45 degrees
+    >>> decay_correction(start, end, depth=3)  # (2 + 1) / (2 + 2), (2 + 1/2) / (2 + 1)
+    tensor([0.7500, 0.8333])
+    """
+    for name, head in (("first_head", first_head), ("last_head", last_head)):
+        _check_matrix(head, name)
+    if first_head.shape != last_head.shape or first_head.shape[1] < 2 * len(first_head):
+        raise ValueError(
+            "both heads must be (K, d) with d >= 2K, "
+            f"got {tuple(first_head.shape)} and {tuple(last_head.shape)}"
+        )
+    if depth < 2:
+        raise ValueError(f"depth must be at least 2, got {depth}")
+    num_classes, dim = first_head.shape
+    first, last = torch.linalg.qr(first_head.T).Q, torch.linalg.qr(last_head.T).Q
+    cosines = torch.linalg.svdvals(first.T @ last)
+    levels = torch.arange(depth, device=cosines.device)
+    energy = dim - 2 * num_classes + (cosines ** (2 * levels[:, None])).sum(1)
+    return energy[1:] / energy[:-1]
+
+
+def linear_probe_accuracy(
+    train_features, train_labels, test_features, test_labels, *, weight_decay=1e-3
+):
+    r"""Test accuracy of a linear classifier trained on frozen features.
+
+    Parameters
+    ----------
+    train_features, test_features : Tensor, shapes (N, d) and (M, d)
+        Features of one layer.
+    train_labels, test_labels : Tensor, shapes (N,) and (M,)
+        Integer classes in 0 .. K-1.
+    weight_decay : float, optional
+        Penalty of the logistic regression, on standardised features.
+
+    Returns
+    -------
+    float
+        A fraction in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If shapes or labels do not fit.
+
+    Notes
+    -----
+    Multinomial logistic regression by L-BFGS in float64; with the penalty its optimum is unique.
+
+    References
+    ----------
+    Alain, Bengio (2016), "Understanding intermediate layers using linear classifier probes".
+
+    Examples
+    --------
+    >>> X = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]])
+    >>> linear_probe_accuracy(X, torch.tensor([0, 0, 1, 1]), -X, torch.tensor([1, 1, 0, 1]))
+    0.75
+    """
+    train_labels = _checked_labels(train_features, train_labels)
+    num_classes = int(train_labels.max()) + 1
+    test_labels = _checked_labels(test_features, test_labels, num_classes)
+    # Apple's GPUs have no float64; a probe is small enough for the CPU.
+    device = "cpu" if train_features.device.type == "mps" else train_features.device
+    known, new = (features.to(device).double() for features in (train_features, test_features))
+    probe = nn.Linear(known.shape[1], num_classes, dtype=torch.float64, device=device)
+    nn.init.zeros_(probe.weight)
+    nn.init.zeros_(probe.bias)
+    train(
+        probe,
+        standardize(known),
+        train_labels.to(device),
+        epochs=10,
+        optimizer="lbfgs",
+        lr=1.0,
+        weight_decay=weight_decay,
+        every=[],
+    )
+    with torch.no_grad():
+        predicted = probe(standardize(new, reference=known)).argmax(1)
+    return (predicted == test_labels.to(device)).double().mean().item()
+
+
+def layer_profile(network, inputs, labels, metrics=None):
+    """Measure the features of every layer of a network, the input included.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Any network with feature taps: ``network.taps(inputs)`` returns one (N, width) tensor per
+        layer, first to last.
+    inputs : Tensor, shape (N, ...)
+        Inputs, on the network's device.
+    labels : Tensor, shape (N,)
+        Their classes.
+    metrics : dict of str to callable, optional
+        ``name: metric(features, labels)``. Default: ``"D"``, ``"S"`` and ``"nc1"``, that is
+        :func:`feature_compression`, :func:`feature_separation` and :func:`lecturelib.metrics.nc1`.
+
+    Returns
+    -------
+    dict of str to list of float
+        For each metric its values at layers 0 (the flattened inputs), 1, 2, …
+
+    Raises
+    ------
+    ValueError
+        From the metrics; the network then is as it was.
+
+    Examples
+    --------
+    >>> from lecturelib.networks import MLP
+    >>> inputs, labels = torch.randn(20, 1, 3, 3), torch.arange(20) % 4
+    >>> profile = layer_profile(MLP([9, 8, 8, 8, 4]), inputs, labels)
+    >>> {name: len(values) for name, values in profile.items()}
+    {'D': 4, 'S': 4, 'nc1': 4}
+    """
+    metrics = metrics or {"D": feature_compression, "S": feature_separation, "nc1": nc1}
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        features = [inputs.flatten(1), *network.taps(inputs)]
+    network.train(was_training)
+    return {
+        name: [float(metric(layer, labels)) for layer in features]
+        for name, metric in metrics.items()
+    }
