@@ -311,12 +311,12 @@ def gradient_descent(
     for step in range(steps + 1):
         lefts, residual = _lefts(flat, inputs, targets)
         last = step == steps
-        if last or tol is not None or step in planned or step % PATROL == 0:
+        if tol is not None or last or step in planned or step % PATROL == 0:
             loss = share * (residual.square().sum((-2, -1)).view(batch) / 2 + floor)
-            if tol is not None:
+            if tol is not None and (loss <= tol).any():
                 reached[(reached < 0) & (loss <= tol)] = step
                 last = last or bool((reached >= 0).all())
-            if not loss.isfinite().all():
+            if (last or step in planned or step % PATROL == 0) and not loss.isfinite().all():
                 raise FloatingPointError(_diverged(loss, step, lr))
             if last or step in planned:
                 taken.append(step)

@@ -43,7 +43,8 @@ def separation_decay(
     Returns
     -------
     list of dict
-        One row per network: its settings, the steps to a loss of 1e-12, the ratios
+        One row per network: its settings, the steps to a loss of 1e-20 with targets
+        :math:`Y / \alpha`, the ratios
         :math:`D_{l+1} / D_l` and the factors of
         :func:`~lecturelib.progressive_separation.decay_correction`.
 
@@ -73,8 +74,9 @@ def _decay_row(scale, depth, n, output_scale, num_classes):
     # Half of the rate at which the descent would leave the minimum, where the Hessian is largest.
     signal = (n**0.5 / output_scale) ** (1 / depth)
     lr = 1 / (depth * signal ** (2 * depth - 2))
+    # The last layers' noise has energy scale^(2 depth), 1e-16 at least: the loss must end far below.
     path = reduced_gradient_descent(
-        weights, inputs, targets, num_classes, lr=lr, steps=10**7, record_every=[], tol=1e-12
+        weights, inputs, targets, num_classes, lr=lr, steps=10**7, record_every=[], tol=1e-20
     )
     trained, features = path.weights(), inputs
     compression = [feature_compression(features, labels)]
@@ -129,6 +131,8 @@ def recorded(name):
     ------
     ValueError
         If there is no such experiment.
+    FileNotFoundError
+        If it was never recorded.
 
     Examples
     --------
@@ -160,6 +164,9 @@ def run(name, folder):
         If there is no such experiment.
     """
     _check_name(name)
+    # Before the run: it may take hours, and the repository may move on meanwhile.
+    describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    commit = subprocess.check_output(describe, cwd=Path(__file__).parent, text=True).strip()
     start = time.perf_counter()
     values = EXPERIMENTS[name]()
     record = Record(
@@ -171,7 +178,7 @@ def run(name, folder):
             "python": platform.python_version(),
             "torch": torch.__version__,
             "machine": f"{platform.machine()}, {torch.get_num_threads()} CPU threads",
-            "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip(),
+            "commit": commit,
         },
     )
     path = Path(folder) / f"{name}.json"

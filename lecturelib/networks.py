@@ -132,7 +132,7 @@ class ViT(nn.Module):
                 f"patches of {patch} must tile {height} x {width} pixels, and {heads} heads divide "
                 f"dim={dim}"
             )
-        self.patch = patch
+        self.image_shape, self.patch = tuple(image_shape), patch
         self.embedding = nn.Linear(channels * patch**2, dim)
         tokens = (height // patch) * (width // patch)
         self.class_token = nn.Parameter(0.02 * torch.randn(dim))
@@ -159,6 +159,11 @@ class ViT(nn.Module):
 
         The last one is normalised: it is what the head sees.
         """
+        if tuple(images.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"images must be (N, {', '.join(map(str, self.image_shape))}), "
+                f"got {tuple(images.shape)}"
+            )
         patches = nn.functional.unfold(images, self.patch, stride=self.patch).mT
         tokens = self.embedding(patches)
         start = self.class_token.expand(len(images), 1, -1)

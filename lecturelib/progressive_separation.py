@@ -114,11 +114,13 @@ def feature_separation(features, labels, *, centred=False):
     statistics = ClassStatistics.from_features(features, labels)
     means = statistics.centred_means if centred else statistics.means
     lengths = means.norm(dim=1, keepdim=True)
-    if (lengths == 0).any():
+    # Centred, a zero mean comes out as rounding noise.
+    smallest = 8 * torch.finfo(means.dtype).eps * statistics.means.norm(dim=1).max()
+    if (lengths <= smallest).any():
         raise ValueError("a class mean is zero, so its angles are not defined")
     directions = means / lengths
     pairs = ~torch.eye(len(means), dtype=torch.bool, device=means.device)
-    cosines = (directions @ directions.T)[pairs]
+    cosines = (directions @ directions.T)[pairs].clamp(-1, 1)
     return 1 - (cosines.abs() if centred else cosines).max()
 
 
@@ -149,8 +151,8 @@ def predicted_decay(scale, depth, samples_per_class, output_scale=1.0):
     Notes
     -----
     :math:`\varepsilon` is the singular value that nothing moves, :math:`(\sqrt n / \alpha)^{1/L}`
-    the one that each of K signal directions needs in each of L layers. What is left out is
-    :func:`decay_correction` and terms of order :math:`\varepsilon^2`.
+    the one that each of K signal directions needs in each of L layers. What is left out, for small
+    steps, is :func:`decay_correction` and terms of order :math:`\varepsilon^2`.
 
     References
     ----------
@@ -182,7 +184,7 @@ def decay_correction(first_head, last_head, depth):
     Returns
     -------
     Tensor, shape (L - 1,)
-        The factors for l = 0 .. L-2, in (0, 1].
+        The factors for l = 0 .. L-2, in [0, 1].
 
     Raises
     ------
@@ -222,10 +224,10 @@ def decay_correction(first_head, last_head, depth):
         raise ValueError(f"depth must be at least 2, got {depth}")
     num_classes, dim = first_head.shape
     first, last = torch.linalg.qr(first_head.T).Q, torch.linalg.qr(last_head.T).Q
-    cosines = torch.linalg.svdvals(first.T @ last)
+    cosines = torch.linalg.svdvals(first.T @ last).clamp(max=1)
     levels = torch.arange(depth, device=cosines.device)
     energy = dim - 2 * num_classes + (cosines ** (2 * levels[:, None])).sum(1)
-    return energy[1:] / energy[:-1]
+    return torch.where(energy[:-1] > 0, energy[1:] / energy[:-1], 0)
 
 
 def linear_probe_accuracy(
@@ -254,7 +256,8 @@ def linear_probe_accuracy(
 
     Notes
     -----
-    Multinomial logistic regression by L-BFGS in float64; with the penalty its optimum is unique.
+    Multinomial logistic regression by L-BFGS in float64; with the penalty, which includes the bias,
+    its optimum is unique. K is the number of classes in ``train_labels``.
 
     References
     ----------
@@ -271,8 +274,12 @@ def linear_probe_accuracy(
     test_labels = _checked_labels(test_features, test_labels, num_classes)
     # Apple's GPUs have no float64; a probe is small enough for the CPU.
     device = "cpu" if train_features.device.type == "mps" else train_features.device
-    known, new = (features.to(device).double() for features in (train_features, test_features))
-    probe = nn.Linear(known.shape[1], num_classes, dtype=torch.float64, device=device)
+    known, new = (
+        features.detach().to(device).double() for features in (train_features, test_features)
+    )
+    probe = nn.utils.skip_init(
+        nn.Linear, known.shape[1], num_classes, dtype=torch.float64, device=device
+    )
     nn.init.zeros_(probe.weight)
     nn.init.zeros_(probe.bias)
     train(
@@ -325,11 +332,14 @@ def layer_profile(network, inputs, labels, metrics=None):
     {'D': 4, 'S': 4, 'nc1': 4}
     """
     metrics = metrics or {"D": feature_compression, "S": feature_separation, "nc1": nc1}
-    was_training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
-    with torch.no_grad():
-        features = [inputs.flatten(1), *network.taps(inputs)]
-    network.train(was_training)
+    try:
+        with torch.no_grad():
+            features = [inputs.detach().flatten(1), *network.taps(inputs)]
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
     return {
         name: [float(metric(layer, labels)) for layer in features]
         for name, metric in metrics.items()
