@@ -6,7 +6,7 @@ its status:
 ``here``
     the chapter's own cells check it with :func:`check`;
 ``full-scale``
-    reproduced by a recorded run that a chapter can't wait for;
+    the chapter checks the record of a run that it can't wait for;
 ``quoted``
     taken from the lectures, not run by this book.
 """

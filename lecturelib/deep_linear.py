@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -89,6 +90,12 @@ def init_weights(
     scale = torch.as_tensor(scale, dtype=dtype, device=device)
     if not ((scale > 0) & scale.isfinite()).all():
         raise ValueError(f"scale must be positive, got {scale.tolist()}")
+    try:
+        scale = scale.expand(batch_shape)
+    except RuntimeError:
+        raise ValueError(
+            f"scale of shape {tuple(scale.shape)} does not broadcast to batch_shape {batch_shape}"
+        ) from None
     like = {"generator": generator, "dtype": dtype, "device": device}
 
     def draw(d_in, d_out):
@@ -102,10 +109,10 @@ def init_weights(
             axes, upper = torch.linalg.qr(tall)
             # QR alone is not uniform: a positive diagonal of R makes it so.
             axes = axes * upper.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
-            return axes if d_out >= d_in else axes.mT.contiguous()
+            return axes if d_out >= d_in else axes.mT
         raise ValueError(f'kind must be "orthogonal", "normal" or "uniform", got {kind!r}')
 
-    return [scale[..., None, None] * draw(*shape) for shape in pairwise(widths)]
+    return [(scale[..., None, None] * draw(*shape)).contiguous() for shape in pairwise(widths)]
 
 
 def end_to_end(weights):
@@ -148,7 +155,8 @@ def is_whitened(X):
     Returns
     -------
     bool
-        True if no entry of :math:`X X^\top - I` exceeds 1e-10 (in float32: 1e-5).
+        True if no entry of :math:`X X^\top - I`, in the whole batch, exceeds 1e-10 (in float32:
+        1e-5).
 
     Examples
     --------
@@ -178,7 +186,7 @@ class Trajectory:
         Where no functions were given: ``"W1"`` … ``"WL"``, the weights.
     reached : Tensor, shape (...)
         First step at which the loss was at most ``tol``, int64; -1 where it never was, or where
-        there was no ``tol``.
+        there was no ``tol``. The descent ends when all losses are at once.
     """
 
     steps: Tensor
@@ -214,7 +222,8 @@ def gradient_descent(
     Parameters
     ----------
     weights : sequence of Tensor, shapes (..., d_l, d_{l-1})
-        Initial weights, not changed. Leading dimensions are independent networks.
+        Initial weights, not changed. Leading dimensions, here or in ``X``, ``Y`` or ``lr``, are
+        independent networks.
     X : Tensor, shape (..., d_x, N), or None
         Inputs as columns; None says that they are whitened and that ``Y`` holds :math:`\Phi`.
     Y : Tensor, shape (..., d_y, N)
@@ -235,7 +244,7 @@ def gradient_descent(
     record_every : int or sequence of int, optional
         Steps between two records, or the steps to record. The last one always is.
     tol : float, optional
-        End when all losses are at most this.
+        End at the first step at which all losses are at most this.
 
     Returns
     -------
@@ -284,21 +293,29 @@ def gradient_descent(
     (True, torch.Size([501, 4, 4]))
     """
     _check_chain(weights)
-    batch = torch.broadcast_shapes(*(weight.shape[:-2] for weight in weights))
     inputs, targets, floor, entries = _rotated(X, Y, weights)
     share = _share(reduction, entries)
-    rates = _rates(lr, batch, weights)
-    if steps < 0 or weight_decay < 0 or not 0 <= momentum < 1:
+    options = (lr, steps, weight_decay, momentum, record, record_every, tol)
+    return _descend(weights, inputs, targets, floor, share, *options)
+
+
+def _descend(
+    weights, inputs, targets, floor, share, lr, steps, decay, momentum, record, record_every, tol
+):
+    """Descend on ``share`` times (half the squared error, plus ``floor``)."""
+    if steps < 0 or decay < 0 or not 0 <= momentum < 1:
         raise ValueError(
             "need steps >= 0, weight_decay >= 0 and 0 <= momentum < 1, "
-            f"got {steps}, {weight_decay}, {momentum}"
+            f"got {steps}, {decay}, {momentum}"
         )
+    batch = _batch(weights, inputs, targets, lr)
+    rates = _rates(lr, batch, weights)
     planned = _planned(record_every, steps)
     if record is None:
         record = {f"W{i + 1}": lambda weights, i=i: weights[i] for i in range(len(weights))}
 
     # One leading dimension at most, so that a product is one call: without any it is mm, else bmm.
-    flat = [_flat(weight.expand(*batch, *weight.shape[-2:])).clone() for weight in weights]
+    flat = [_flat(weight.detach().expand(*batch, *weight.shape[-2:])).clone() for weight in weights]
     inputs, targets = (
         None if data is None else _flat(data.expand(*batch, *data.shape[-2:]))
         for data in (inputs, targets)
@@ -315,7 +332,7 @@ def gradient_descent(
             loss = share * (residual.square().sum((-2, -1)).view(batch) / 2 + floor)
             if tol is not None and (loss <= tol).any():
                 reached[(reached < 0) & (loss <= tol)] = step
-                last = last or bool((reached >= 0).all())
+                last = last or bool((loss <= tol).all())
             if (last or step in planned or step % PATROL == 0) and not loss.isfinite().all():
                 raise FloatingPointError(_diverged(loss, step, lr))
             if last or step in planned:
@@ -326,7 +343,7 @@ def gradient_descent(
         if last:
             break
         rights = _rights(flat, inputs, residual)
-        _update(flat, lefts, rights, rates, share, weight_decay, momentum, velocities)
+        _update(flat, lefts, rights, rates, share, decay, momentum, velocities)
 
     return Trajectory(
         steps=torch.tensor(taken),
@@ -385,6 +402,18 @@ def _add_product(total, left, right, factor):
         total.addmm_(left, right, alpha=factor)
     else:
         total.baddbmm_(left, right, alpha=factor)
+
+
+def _batch(weights, inputs, targets, lr):
+    """Leading dimensions of all that makes networks."""
+    rates = lr if isinstance(lr, Sequence) else [lr]
+    shapes = [m.shape[:-2] for m in (*weights, inputs, targets) if m is not None]
+    shapes += [rate.shape for rate in rates if isinstance(rate, Tensor)]
+    try:
+        return torch.broadcast_shapes(*shapes)
+    except RuntimeError:
+        given = ", ".join(str(tuple(shape)) for shape in shapes)
+        raise ValueError(f"leading dimensions do not broadcast: {given}") from None
 
 
 def _flat(matrices):
@@ -452,11 +481,11 @@ def _rates(lr, batch, weights):
 
 
 def _planned(record_every, steps):
-    if isinstance(record_every, int):
+    if isinstance(record_every, Integral):
         if record_every < 1:
             raise ValueError(f"record_every must be positive, got {record_every}")
         return range(0, steps + 1, record_every)
-    planned = set(record_every)
+    planned = {int(step) for step in record_every}
     if planned and not (min(planned) >= 0 and max(planned) <= steps):
         raise ValueError(f"steps to record must lie in 0 .. {steps}, got {sorted(planned)}")
     return planned

@@ -74,7 +74,7 @@ def _decay_row(scale, depth, n, output_scale, num_classes):
     # Half of the rate at which the descent would leave the minimum, where the Hessian is largest.
     signal = (n**0.5 / output_scale) ** (1 / depth)
     lr = 1 / (depth * signal ** (2 * depth - 2))
-    # The last layers' noise has energy scale^(2 depth), 1e-16 at least: the loss must end far below.
+    # The noise in the last layers has energy scale^(2 depth) >= 1e-16: the loss must end far below.
     path = reduced_gradient_descent(
         weights, inputs, targets, num_classes, lr=lr, steps=10**7, record_every=[], tol=1e-20
     )

@@ -13,6 +13,7 @@ the weights start as one :math:`\varepsilon > 0` times orthogonal matrices. With
 In both, :math:`m = d - 2r` must be positive.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,10 +24,10 @@ from torch import Tensor
 from lecturelib.deep_linear import (
     Trajectory,
     _check_chain,
+    _descend,
     _rotated,
     _share,
     end_to_end,
-    gradient_descent,
 )
 
 __all__ = [
@@ -69,6 +70,8 @@ def bulk_singular_value(scale, depth, lr, weight_decay, steps, case="square", *,
     ------
     ValueError
         For a number out of range or an unknown case.
+    FloatingPointError
+        If the recursion diverges.
 
     Notes
     -----
@@ -80,7 +83,8 @@ def bulk_singular_value(scale, depth, lr, weight_decay, steps, case="square", *,
         \quad\text{(square)}, \qquad
         \rho(t) = \varepsilon (1 - \eta\lambda)^t \quad\text{(wide)}.
 
-    For a loss divided by a number c, use ``lr / c`` and ``weight_decay * c``.
+    Large steps can make it negative; the singular value is its size then. For a loss divided by a
+    number c, use ``lr / c`` and ``weight_decay * c``.
 
     References
     ----------
@@ -101,11 +105,16 @@ def bulk_singular_value(scale, depth, lr, weight_decay, steps, case="square", *,
     if case not in ("square", "wide"):
         raise ValueError(f'case must be "square" or "wide", got {case!r}')
     values, velocity = [float(scale)], 0.0
-    for _ in range(steps):
-        rho = values[-1]
-        gradient = rho ** (2 * depth - 1) if case == "square" else 0.0
-        velocity = momentum * velocity + gradient + weight_decay * rho
-        values.append(rho - lr * velocity)
+    try:
+        for _ in range(steps):
+            rho = values[-1]
+            gradient = rho ** (2 * depth - 1) if case == "square" else 0.0
+            velocity = momentum * velocity + gradient + weight_decay * rho
+            values.append(rho - lr * velocity)
+    except OverflowError:
+        raise FloatingPointError(
+            f"the recursion diverged at step {len(values)} with lr={lr}: try a smaller one"
+        ) from None
     return torch.tensor(values, dtype=torch.float64)
 
 
@@ -162,7 +171,8 @@ def invariant_subspaces(weights, X, Y, rank):
     scale, case, phi, _, _ = _setting(weights, X, Y, rank)
     left, _, right = torch.linalg.svd(phi, full_matrices=False)
     backwards = end_to_end(weights).mT @ left[..., :rank] / scale ** len(weights)
-    moving = torch.cat([right.mT[..., :rank], backwards], dim=-1)
+    rows = right.mT[..., :rank].expand(*backwards.shape[:-2], -1, -1)
+    moving = torch.cat([rows, backwards], dim=-1)
     V, _ = torch.linalg.qr(moving, mode="complete")
     subspaces = []
     for layer, weight in enumerate(weights, start=1):
@@ -232,7 +242,8 @@ def reduced_gradient_descent(
     lr, steps, weight_decay, momentum, reduction, record_every
         As in :func:`~lecturelib.deep_linear.gradient_descent`; ``lr`` is one number.
     tol : float, optional
-        End when the loss of the cores is at most this.
+        End when the loss of the cores is at most this: the square case's idle directions and what
+        no weights can avoid do not count.
 
     Returns
     -------
@@ -253,7 +264,7 @@ def reduced_gradient_descent(
 
     Examples
     --------
-    >>> from lecturelib.deep_linear import init_weights
+    >>> from lecturelib.deep_linear import gradient_descent, init_weights
     >>> W = init_weights([40, 40, 40], 0.1, dtype=torch.float64)
     >>> phi = torch.zeros(40, 40, dtype=torch.float64).index_fill(0, torch.tensor([0]), 1.0)
     >>> settings = {"lr": 0.01, "steps": 200, "record_every": [200]}
@@ -272,27 +283,18 @@ def reduced_gradient_descent(
         for weight, (U, V) in zip(weights, subspaces, strict=True)
     ]
     U, V = subspaces[-1][0][..., : 2 * rank], subspaces[0][1][..., : 2 * rank]
-    # A loss times `share` is a rate times `share` and a weight decay divided by it.
-    lr, weight_decay = lr * share, weight_decay / share
-    path = gradient_descent(
-        cores,
-        None,
-        U.mT @ phi @ V,
-        lr=lr,
-        steps=steps,
-        weight_decay=weight_decay,
-        momentum=momentum,
-        record_every=record_every,
-        tol=tol,
-    )
+    options = (lr, steps, weight_decay, momentum, None, record_every, tol)
+    path = _descend(cores, None, U.mT @ phi @ V, 0.0, share, *options)
     depth, last = len(weights), int(path.steps[-1])
-    bulk = bulk_singular_value(scale, depth, lr, weight_decay, last, case, momentum=momentum)
+    # A loss times `share` is a rate times `share` and a weight decay divided by it.
+    rates = (lr * share, weight_decay / share)
+    bulk = bulk_singular_value(scale, depth, *rates, last, case, momentum=momentum)
     bulk = bulk.to(phi)[path.steps.to(phi.device)]
     outside = torch.zeros_like(bulk)
     if case == "square":
         outside = (weights[0].shape[-1] - 2 * rank) * bulk ** (2 * depth) / 2
     trailing = (1,) * (path.losses.ndim - 1)
-    losses = share * (path.losses + outside.view(-1, *trailing) + floor)
+    losses = path.losses + share * (outside.view(-1, *trailing) + floor)
     return ReducedTrajectory(cores=path, bulk=bulk, losses=losses, subspaces=subspaces)
 
 
@@ -425,18 +427,26 @@ def singular_trajectories(matrices, rtol=1e-9):
     rights = rights.mT.contiguous()
     for time in range(len(matrices) - 2, -1, -1):
         left, value, right = lefts[time], values[time], rights[time]
-        overlap = (left.mT @ lefts[time + 1] + right.mT @ rights[time + 1]) / 2
         equal = _blocks_of_equal(value, rtol)
+        on_left, on_right = left.mT @ lefts[time + 1], right.mT @ rights[time + 1]
+        both = (on_left + on_right) / 2
+        # Left and right vectors turn together, except where their value is zero.
+        zero = value <= max(matrices.shape) * torch.finfo(value.dtype).eps * value[0]
+        overlaps = [(on_left, on_right) if zero[block.start] else (both, both) for block in equal]
         # How much of each next vector lies in the span of the equal values at this one.
-        shared = torch.stack([overlap[block].square().sum(0) for block in equal])
+        shared = torch.stack(
+            [
+                (one[block].square() + other[block].square()).sum(0)
+                for (one, other), block in zip(overlaps, equal, strict=True)
+            ]
+        )
         sizes = torch.tensor([block.stop - block.start for block in equal])
         block_of = torch.arange(len(equal)).repeat_interleave(sizes)
         _, successor = linear_sum_assignment(-shared.cpu()[block_of].numpy())
-        for block in equal:
-            own, following = range(block.start, block.stop), successor[block]
-            rotation = _polar(overlap[own][:, following])
-            lefts[time][:, block] = left[:, block].clone() @ rotation
-            rights[time][:, block] = right[:, block].clone() @ rotation
+        for pair, block in zip(overlaps, equal, strict=True):
+            for vectors, overlap in zip((left, right), pair, strict=True):
+                rotation = _polar(overlap[block][:, successor[block]])
+                vectors[:, block] = vectors[:, block].clone() @ rotation
         order = torch.as_tensor(successor.argsort(), device=value.device)
         lefts[time], rights[time] = lefts[time][:, order], rights[time][:, order]
         values[time] = value[order]
@@ -472,14 +482,21 @@ def _setting(weights, X, Y, rank):
         raise ValueError(f"with d_y={d_y} < d={d} outputs, rank must be d_y, got {rank}")
     if case == "square":
         values = torch.linalg.svdvals(phi)
-        if (values[..., rank] > 1e-10 * values[..., 0]).any():
+        if (values[..., rank] > _rounding(phi) * values[..., 0]).any():
             raise ValueError(f"rank={rank} is less than the rank of Y X^T")
-    scale = weights[0].norm(dim=(-2, -1)).max().item() / d**0.5
+    scale = weights[0].norm(dim=(-2, -1)).max().item() / weights[0].shape[-2] ** 0.5
+    if not 0 < scale < math.inf:
+        raise ValueError(f"the weights must start finite and not at zero, got scale {scale}")
     for layer, weight in enumerate(weights, start=1):
         gram = weight @ weight.mT  # the identity also for a wide layer
-        gap = gram / scale**2 - torch.eye(len(gram[0]), dtype=gram.dtype, device=gram.device)
-        if gap.abs().max() > 1e3 * d * torch.finfo(gram.dtype).eps:
+        gap = gram / scale**2 - torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+        if not gap.abs().max() <= _rounding(weight):
             raise ValueError(
                 f"W{layer} must start as {scale:.3g} (the scale of W1) times an orthogonal matrix"
             )
     return scale, case, phi, floor, entries
+
+
+def _rounding(matrix):
+    """Return a bound for what rounding does to a product of such matrices."""
+    return 1e3 * matrix.shape[-1] * torch.finfo(matrix.dtype).eps
