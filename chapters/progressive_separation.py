@@ -18,7 +18,7 @@
 # It could be that nine of them prepare and the tenth does it all. Or that they share the work. Measured,
 # the answer is of a striking regularity: every layer shrinks the spread within the classes by about the
 # same factor. This chapter measures that factor in networks trained on images, computes it for deep linear
-# networks, and finds that the published formula is not quite the limit it is said to be.
+# networks, and finds the constant that the published bounds leave open.
 #
 # :::{admonition} Before you start
 # :class: tip
@@ -85,7 +85,7 @@ DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 WIDTH, EPOCHS = 128 * SCALE, 60
 
 # %% [markdown]
-# ## Two numbers per layer
+# ## Four numbers per layer
 #
 # Take a network apart into its layers and call $z^l$ the feature after layer $l$, so that $z^0 = x$ is the
 # input. Let $\bar z_k^l$ be the mean of class $k$ and $\bar z^l$ the mean of these, and let $\Sigma_W^l$ and
@@ -100,12 +100,12 @@ WIDTH, EPOCHS = 128 * SCALE, 60
 # $$ (eq-compression)
 # :::
 #
-# $D_l$ is small if the classes are tight compared with the distances between them; $S_l$ is small if two
-# classes point the same way. $D_l$ is a simpler relative of
+# $D_l$ is small if the classes are tight compared with the distances between them: a layer compresses if
+# $D_l < D_{l-1}$. $S_l$ is small if two classes point the same way. $D_l$ is a simpler relative of
 # $\mathrm{NC}_1^l = \operatorname{tr}(\Sigma_W^l \Sigma_B^{l\dagger})$, which weighs the directions, and
 # which we measure along with it. Both appear in the literature as *the* measure
-# {cite}`tirer2022extended,he2023law`. A last and more practical one is the accuracy of a *linear probe*: a
-# linear classifier trained on the frozen features of one layer {cite}`alain2016understanding`.
+# {cite}`wang2023understanding,he2023law`. A last and more practical one is the accuracy of a *linear
+# probe*: a linear classifier trained on the frozen features of one layer {cite}`alain2016understanding`.
 #
 # :::{admonition} Slide check: where the layers start
 # :class: warning
@@ -115,10 +115,10 @@ WIDTH, EPOCHS = 128 * SCALE, 60
 # $z^0 = x$.
 # :::
 #
-# We train two networks with ten hidden layers on handwritten digits. One is a plain multilayer perceptron
-# (MLP) with cross-entropy. The other is the lectures' *hybrid*: four layers with a ReLU, then six without.
-# For the linear tail to be of the kind that we can compute later, it starts orthogonal, at
-# $\varepsilon = \frac12$, and the loss is the squared error.
+# We train two networks with ten hidden layers, and a classifier on top, on handwritten digits. One is a
+# plain multilayer perceptron (MLP) with cross-entropy. The other is the lectures' *hybrid*: four layers
+# with a ReLU, then six without. Its linear tail starts as $\varepsilon = \frac12$ times orthogonal
+# matrices, and its loss is the squared error, as in the linear networks below.
 
 # %%
 data, new = load(DATASET), load(DATASET, "test")
@@ -133,8 +133,8 @@ SETTINGS = {
 }
 
 
-def ten_layers(classes=K, **options):
-    torch.manual_seed(0)
+def ten_layers(classes=K, seed=0, **options):
+    torch.manual_seed(seed)
     widths = [inputs[0].numel()] + [WIDTH] * 10 + [classes]
     return MLP(widths, batch_norm=True, **options).to(DEVICE)
 
@@ -174,7 +174,7 @@ def probe(net):
 for name, net in NETWORKS.items():
     profiles[name]["probe"] = probe(net)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-layers", "caption": "Four measures at the input and after each of ten layers, on training data except for the probe, which is tested on new images. The dotted line is where the hybrid turns linear."}, "image": {"alt": "Four panels against the layer from 0 to 10. D falls on a logarithmic axis nearly along a straight line for the MLP, from 2 to 0.02; for the hybrid it falls faster in the first four layers, and then more slowly to 0.006. NC1 falls along a line for the MLP from 9 to 0.06, and for the hybrid fast until layer four and hardly afterwards. S dips in the first layer and then rises to 0.8 and 1.1. The accuracy of the probe rises from 0.90 to about 0.94 within a few layers and stays."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-layers", "caption": "Four measures at the input and after each of ten layers, on training data except for the probe, which is tested on new images. The dotted line is where the hybrid turns linear."}, "image": {"alt": "Four panels against the layer from 0 to 10. D falls on a logarithmic axis nearly along a straight line for the MLP, from 2 to 0.02; for the hybrid it falls faster in the first four layers, and then more slowly to 0.006. NC1 falls along a line for the MLP from 9 to 0.06, and for the hybrid fast until layer five and hardly afterwards. S dips in the first layer and then rises to 0.8 and 1.1. The accuracy of the probe rises from 0.90 to about 0.94 within four layers and then stays, at 0.95 for the MLP."}}
 TITLES = {
     "D": "compression $D_l$",
     "nc1": "$\\mathrm{NC}_1^l$",
@@ -197,12 +197,17 @@ plt.show()
 # %%
 falls = [np.diff(profiles[name]["D"]).max() for name in NETWORKS]
 claims.check("separation-compression", falls, below=0)
-claims.check("separation-s-grows", profiles["MLP"]["S"][-1], above=0.65)
-gain = [p["probe"][-1] - p["probe"][0] for p in profiles.values()]
+claims.check(
+    "separation-s-grows", [p["S"][10] - p["S"][0] for p in profiles.values()],
+    above=0.1,
+)  # fmt: skip
+gain = [p["probe"][10] - p["probe"][0] for p in profiles.values()]
+late = [p["probe"][10] - p["probe"][4] for p in profiles.values()]
 claims.check("separation-probe", gain, above=0.01)
+claims.check("separation-probe-early", late, below=0.015)
 
 # %% [markdown]
-# Every layer of both networks compresses. What the probe needs is done after a few layers, on new images:
+# Every layer of both networks compresses. What the probe needs is done after four layers, on new images:
 # later layers tighten what is already separable. You can see it happen. For three of the ten classes, the
 # centred class means span a plane; here is what falls onto that plane, layer by layer.
 
@@ -228,33 +233,36 @@ plt.show()
 # %% [markdown]
 # ## A straight line
 #
-# Look again at the left of {numref}`fig-layers`. On a logarithmic axis the compression of the MLP is almost
-# a straight line: each layer multiplies $D_l$ by about the same number,
+# Look again at the left of {numref}`fig-layers`. On a logarithmic axis the compression of the MLP is almost a
+# straight line: each layer multiplies $D_l$ by about the same number,
 #
 # $$ D_l \approx \varrho^{\,l} D_0 , \qquad 0 < \varrho < 1 . $$ (eq-straight-line)
 #
-# He and Su found this *law of data separation* in networks of many kinds {cite}`he2023law`. How straight is
-# it here? The squared correlation of $\log D_l$ with $l$, and of $\log \mathrm{NC}_1^l$:
+# He and Su found this *law of data separation*, for $\mathrm{NC}_1^l$, in networks of many kinds
+# {cite}`he2023law`. How equal are the shares here? (A squared correlation near one would not say much: a
+# parabola has 0.93.) Between layers 1 and 9 all factors lie close together; the last layer does about twice
+# its share.
+
 
 # %%
-depth = np.arange(11)
-straightness = [
-    np.corrcoef(depth, np.log(profiles["MLP"][measure]))[0, 1] ** 2
-    for measure in ("D", "nc1")
-]
-claims.check("separation-straight-line", straightness, above=0.95)
-factor = np.exp(np.polyfit(depth, np.log(profiles["MLP"]["D"]), 1)[0])
-print(f"a layer of the MLP multiplies D by about {factor:.1f}")
+def factors(profile, measure="D"):
+    return np.exp(np.diff(np.log(profile[measure])))
+
+
+shares = factors(profiles["MLP"])
+claims.check("separation-equal-shares", shares[1:9], above=0.55, below=0.8)
+claims.check("separation-last-share", np.log(shares[9]) / np.log(shares[1:9]).mean(), above=1.2)  # fmt: skip
+claims.check("separation-nc1-shares", factors(profiles["MLP"], "nc1")[:9], above=0.45, below=0.8)  # fmt: skip
 
 # %% [markdown]
 # :::{admonition} Slide check: whose measure is it?
 # :class: warning
-# Lecture 002 credits $D_l$, the ratio of the traces, to He and Su, and to Tirer and Bruna. The quantity in
-# He and Su's law is $\operatorname{tr}(\Sigma_W \Sigma_B^\dagger)$, that is NC1. The two can behave quite
-# differently: in the linear tail of the hybrid, $D_l$ falls by a factor of twenty while $\mathrm{NC}_1^l$
-# hardly moves. An invertible linear map doesn't change NC1 at all if all the spread within classes lies in
-# the span of the means; what a linear layer can do is to damp the directions *outside* of that span, and
-# these NC1 does not see.
+# Lecture 002 credits $D_l$, the ratio of the traces, to He and Su among others. The quantity in their law
+# is $\operatorname{tr}(\Sigma_W \Sigma_B^\dagger)$, that is NC1. (000 and 001 have it right: *we replace
+# $\mathrm{NC}_1$ with a simpler measure*.) The two can behave quite differently. In the linear tail of the
+# hybrid, $D_l$ falls by a factor of twenty while $\mathrm{NC}_1^l$ only halves. An invertible linear map
+# does not change NC1 at all if all the spread within classes lies in the span of the centred means; and
+# spread outside of that span, which a linear layer can damp, NC1 does not see.
 # :::
 
 # %%
@@ -266,24 +274,30 @@ claims.check("separation-tail-d", tail["D"], above=8)
 claims.check("separation-tail-nc1", tail["nc1"], below=3)
 
 # %% [markdown]
-# Nobody knows why the line is straight in a nonlinear network. In a linear one, we can compute it.
+# In the tail $D_l$ levels off, near $\mathrm{NC}_1^l / (K-1)$, which it would equal if the centred means
+# were a simplex ETF and all spread lay in their span: what is inside the span is stretched along with the
+# means. For nonlinear networks there are models of the straight line, but no proof. In a linear network we
+# can compute it.
 #
 # ## The same in a network that can be computed
 #
 # Take a deep linear network with $L$ layers, the first $L-1$ square, $d \times d$, the last one
-# $K \times d$; $N = nK$ orthonormal inputs, the columns of $X$ with $X^\top X = I$; one-hot targets $Y$. Let
-# $N = d$, so that the inputs are whitened as well, $X X^\top = I$. The start is $\varepsilon$ times
-# orthogonal. Train to zero loss by small steps. (This is the wide case of the last chapter. Recall: $d - 2K$
-# singular values of each layer but the last stay at $\varepsilon$ forever.)
+# $K \times d$; $N = nK$ orthonormal inputs, the columns of $X$ with $X^\top X = I$; one-hot targets as the
+# columns of $Y$. Let $N = d$, so that the inputs are whitened as well, $X X^\top = I$. The start is
+# $W_l(0) = \varepsilon Q_l$ with orthogonal $Q_l$. Train to zero loss by small steps. This is the wide case
+# of the last chapter. Recall the gradient, $\nabla_l = W_{L:l+1}^\top (W_{L:1} - \Phi) W_{l-1:1}^\top$ with
+# $\Phi = Y X^\top$, and that $d - 2K$ singular values of each layer but the last stay at $\varepsilon$
+# forever.
 #
 # :::{admonition} Slide check: assumptions that exclude each other
 # :class: warning
 # Lecture 002 assumes $d \ge N$ nearly orthonormal inputs in the part on features, and whitened ones,
 # $X X^\top = I$, in the part on dynamics. The first says $X^\top X \approx I_N$, the second needs
-# $N \ge d$. They meet only at $N = d$, and so does the *unchanged spectrum* of 000 and 001, $d - 2K$
-# singular values equal to $\varepsilon$. The minimum-norm solution on the slide,
-# $W_{L:1} = (X^\top X)^{-1} X^\top$, lacks its targets: it must read $Y (X^\top X)^{-1} X^\top$, as only a
-# $K \times d$ matrix can be meant.
+# $N \ge d$. They meet only at $N = d$. The *unchanged spectrum* of 000 and 001, $d - 2K$ singular values
+# equal to $\varepsilon$, needs that too. For $d > N$ there are only $d - 3K$, and the descent ends at a
+# distance of order $\varepsilon$ from the minimum-norm solution that 002 assumes (an exercise). On the
+# slide that solution reads $W_{L:1} = (X^\top X)^{-1} X^\top$, without its targets: it must be
+# $Y (X^\top X)^{-1} X^\top$, as only a $K \times d$ matrix can be meant.
 # :::
 
 # %%
@@ -317,7 +331,7 @@ def profile_linear(weights, samples, labels, metric=feature_compression):
     return torch.stack([metric(z, labels) for z in features])
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-linear", "caption": "Compression per layer in deep linear networks with orthonormal inputs, $K = 5$, $n = 10$, $d = 50$. Left: three depths, $\\varepsilon = 0.5$. Right: three scales, $L = 4$. Dashed: lines with the predicted factor {eq}`eq-decay`."}, "image": {"alt": "Two panels of D on a logarithmic axis against the layer, from 11 at the input. Left, three straight lines for depths 6, 8 and 10 fall by a factor of about five per layer, the deeper the slightly flatter. Right, lines for scales 0.5, 0.25 and 0.125 fall the more steeply the smaller the scale, to 0.03, 0.0005 and 0.00001 at layer three. Dashed lines almost cover the solid ones."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-linear", "caption": "Compression per layer in deep linear networks with orthonormal inputs, $K = 5$, $n = 10$, $d = 50$. Left: three depths, $\\varepsilon = 0.5$. Right: three scales, $L = 4$. Dashed: lines with the predicted factor {eq}`eq-decay`."}, "image": {"alt": "Two panels of D on a logarithmic axis against the layer, from 11 at the input. Left, three straight lines for depths 6, 8 and 10 fall by a factor of five to six per layer, the deeper the slightly flatter. Right, lines for scales 0.5, 0.25 and 0.125 fall the more steeply the smaller the scale, to 0.03, 0.0005 and 0.00001 at layer three. Dashed lines almost cover the solid ones."}}
 runs = {}
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.4))
 for ax, cases in zip(
@@ -339,10 +353,12 @@ for ax, cases in zip(
 plt.show()
 
 # %% [markdown]
-# Straight lines, and steeper for smaller $\varepsilon$. Where does the slope come from?
+# Straight lines, and steeper for smaller $\varepsilon$. Zero loss alone does not make them: replace $W_2$
+# by $W_2 M^{-1}$ and $W_1$ by $M W_1$, with any invertible $M$, and $D_1$ is what you like. Among all these
+# solutions gradient descent selects. How?
 #
 # **Layers share their singular values.** Follow gradient *flow*, the limit of small steps. Since
-# $\nabla_l W_l^\top = W_{l+1}^\top \nabla_{l+1}$ (write both out), the two sides of
+# $\nabla_l W_l^\top = W_{l+1}^\top \nabla_{l+1}$ (write both out), the two ends of
 #
 # $$
 # \tfrac{d}{dt} \big( W_l W_l^\top \big) = - \nabla_l W_l^\top - W_l \nabla_l^\top
@@ -362,7 +378,7 @@ plt.show()
 # that they match: $W_{l:1} = U_l \Sigma^l V_1^\top$.
 #
 # **The signal.** At zero loss, $W_{L:1} = \Phi = Y X^\top$, whose $K$ singular values are $\sqrt n$. Spread
-# evenly over $L$ layers, each must have $K$ singular values
+# evenly over $L$ layers, this asks of each for $K$ singular values
 #
 # $$ s = n^{1/(2L)} . $$
 #
@@ -372,17 +388,18 @@ plt.show()
 #
 # $$ \frac{D_{l+1}}{D_l} \approx \frac{\varepsilon^2}{s^2} = \frac{\varepsilon^2}{n^{1/L}} . $$ (eq-decay)
 #
-# This is the published law, up to constants {cite}`wang2023understanding`. It is almost right. *Most*
-# directions keep $\varepsilon$: $d - 2K$ do, out of the $d - K$ that carry differences within classes. What
-# about the other $K$?
+# This is the published law up to constants {cite}`wang2023understanding`. And the constant is not one.
+# *Most* directions keep $\varepsilon$: $d - 2K$ do, out of the $d - K$ that carry differences within
+# classes. About the other $K$ the assumptions on the slide say nothing (its third one speaks of singular
+# values $K + 1$ to $d - K$). They make the difference.
 #
 # :::{prf:theorem} Compression per layer
 # :label: thm-decay
 #
-# In this setting, with $d \ge 2K$, let gradient flow from $\varepsilon W_1(0), \dots, \varepsilon W_L(0)$,
-# with fixed orthogonal $W_l(0)$, converge to zero loss, and let $\theta_1, \dots, \theta_K$ be the
-# principal angles between the row spaces of the last layer before and after. If these stay away from
-# $90^\circ$ as $\varepsilon \to 0$, then for $l = 0, \dots, L - 2$
+# In this setting, with $d \ge 2K$ and fixed $Q_1, \dots, Q_L$, let gradient flow from $\varepsilon Q_l$
+# converge to weights with zero loss, and let $\theta_1, \dots, \theta_K$ be the principal angles between
+# the row spaces of the last layer before and after. (If $d = 2K$, suppose that not all of them tend to
+# $90^\circ$.) Then, as $\varepsilon \to 0$, for $l = 0, \dots, L - 2$
 #
 # $$
 # \frac{D_{l+1}}{D_l} = \frac{\varepsilon^2}{n^{1/L}} \cdot
@@ -395,69 +412,90 @@ plt.show()
 # Let $A = W_{L-1} W_{L-1}^\top$ at the end of training. By {eq}`eq-top-balance`,
 # $A = W_L^\top W_L + \varepsilon^2 (I - P_0)$.
 #
-# *Large singular values.* Since $W_{L-1:1} W_{L-1:1}^\top = A^{L-1}$, zero loss says
-# $n I = W_L A^{L-1} W_L^\top = (W_L W_L^\top)^L + O(\varepsilon^2)$. So
+# *The last layer stays bounded.* Let $\sigma$ be its largest singular value, with $W_L^\top u = \sigma v$
+# for unit vectors $u$, $v$. Since $W_{L-1:1} W_{L-1:1}^\top = A^{L-1}$, zero loss says
+# $n I = W_L A^{L-1} W_L^\top$, so
+#
+# $$ n = \sigma^2\, v^\top A^{L-1} v \ge \sigma^2 (v^\top A v)^{L-1} \ge \sigma^{2L} , $$
+#
+# by Jensen's inequality for the eigenvalues of $A$, and as $A - W_L^\top W_L$ is positive semidefinite.
+#
+# *Large singular values.* Hence $n I = (W_L W_L^\top)^L + O(\varepsilon^2)$. So
 # $W_L W_L^\top = n^{1/L} I + O(\varepsilon^2)$, and $A$ has $K$ eigenvalues $s^2 + O(\varepsilon^2)$.
 #
 # *Small ones.* With the large ones split off, the other eigenvalues of $A$ are those of
 # $\varepsilon^2 (I - P_0)$ restricted to the orthogonal complement of the row space $R$ of $W_L$, up to
 # $O(\varepsilon^4)$. Write $R_0$ for the row space at the start. On the vectors orthogonal to both $R$ and
 # $R_0$, $d - 2K$ dimensions, $I - P_0$ is the identity: eigenvalue $\varepsilon^2$. What is left are $K$
-# planes, in each of which a line of $R$ and a line of $R_0$ meet under the angle $\theta_i$. The unit
-# vector orthogonal to the first has the squared component $\sin^2 \theta_i$ along the second. So it is left
-# with $1 - \sin^2 \theta_i$: eigenvalue $\varepsilon^2 \cos^2 \theta_i$.
+# planes, in each of which a line of $R$ and a line of $R_0$ meet under the angle $\theta_i$. (If
+# $\theta_i = 0$, one more direction is orthogonal to both, and $\cos \theta_i = 1$ counts it.) The unit
+# vector orthogonal to the first line has the squared component $\sin^2 \theta_i$ along the second. So it is
+# left with $1 - \sin^2 \theta_i$: eigenvalue $\varepsilon^2 \cos^2 \theta_i$. The sum of the $l$-th powers
+# of the small eigenvalues is therefore $\varepsilon^{2l} \big( d - 2K + \sum_i \cos^{2l} \theta_i \big)$ up
+# to a factor $1 + O(\varepsilon^2)$, whatever the angles, as $d - 2K > 0$ of them are $\varepsilon^2$
+# exactly. (If $d = 2K$, because not all cosines vanish in the limit.)
 #
 # *Which inputs meet which.* The rows of $\Phi = W_L W_{L-1:1}$ span the class means. A row is the sum of a
 # part of size $s^L$ along the large right singular vectors of $W_{L-1:1}$ and one of size
 # $O(\varepsilon^L)$ along the small ones ($W_L$ itself is $O(\varepsilon)$ there, by {eq}`eq-top-balance`).
 # So the means lie along the large singular vectors, and the differences within classes along the small
-# ones, up to angles $O(\varepsilon^L)$. Even at the last layer, where $l = L-1$, the leak changes the
-# variance within classes, which is of the order of $\varepsilon^{2l}$, by at most
-# $s^{2l} \varepsilon^{2L} = O(\varepsilon^2)\, \varepsilon^{2l}$.
+# ones, up to angles $O(\varepsilon^L)$.
 #
 # *Traces.* The differences within classes of orthonormal inputs have equal variance in all $d - K$
-# directions orthogonal to the means. So $\operatorname{tr} \Sigma_W^l \propto \varepsilon^{2l} \big( d - 2K
-# + \sum_i \cos^{2l} \theta_i \big)$ and $\operatorname{tr} \Sigma_B^l \propto s^{2l}$, each times
-# $1 + O(\varepsilon^2)$. Divide.
+# directions orthogonal to the means. With $P$ the projection onto these, $\operatorname{tr} \Sigma_W^l$ is
+# proportional to $\operatorname{tr} \big( P (W_1^\top W_1)^l \big)$, in which the small singular values
+# contribute the sum above and the large ones $s^{2l}$ times a squared angle, at most
+# $O(\varepsilon^{2L}) = O(\varepsilon^2)\, \varepsilon^{2l}$ as $l \le L - 1$. And
+# $\operatorname{tr} \Sigma_B^l \propto s^{2l}$ up to $1 + O(\varepsilon^2)$. Divide.
 # :::
 #
-# The last factor in {eq}`eq-decay-exact` is below one, and it does *not* go to one when $\varepsilon$ goes
-# to zero, since the angles do not: a network that starts ten times smaller takes longer, but turns its last
-# layer in the same way. It goes to one if $d$ is large against $K$. So {eq}`eq-decay` is not the limit of
-# small $\varepsilon$, as its derivation suggests, and we can test it. A recorded run has trained 54 networks
-# to zero loss: all combinations of $\varepsilon \in \{0.1, 0.2, 0.3\}$, $L \in \{4, 6, 8\}$ and
+# The last factor in {eq}`eq-decay-exact` is at most one, and it does *not* go to one when $\varepsilon$
+# goes to zero, since the angles do not go to zero: the network that starts ten times smaller from the same
+# $Q_l$ takes longer, but turns its last layer in nearly the same way. It goes to one if $d$ is large
+# against $K$. So, although its derivation suggests it, {eq}`eq-decay` is not the limit of small
+# $\varepsilon$. We can test that. A recorded run has trained 54 networks to zero loss, with $K = 5$ and
+# $d = nK$: all combinations of $\varepsilon \in \{0.1, 0.2, 0.3\}$, $L \in \{4, 6, 8\}$ and
 # $n \in \{5, 10, 20\}$, with and without a factor 10 on the output. (A factor $\alpha$ has the same effect
 # as targets divided by it: put $n / \alpha^2$ for $n$. The longest run took more than six million steps, on
 # the $10 \times 10$ cores of the last chapter.)
 #
-# Zero has to mean zero here. The noise in the last layers has the energy $\varepsilon^{2L}$, down to
-# $10^{-16}$. Training to a loss of $10^{-12}$ leaves more than that in the wrong directions: at
-# $\varepsilon = 0.1$ and $L = 8$ the last layer then seems to compress up to thirteen times less than it
-# does. So these runs went to $10^{-20}$.
+# Zero has to mean zero here. In the features of the last layer the noise has the variance
+# $\varepsilon^{2(L-1)}$ per direction, down to $10^{-14}$, and a loss of $10^{-12}$ leaves more than that
+# in the wrong directions. So these runs went to $10^{-20}$.
 
 # %%
 record = recorded("separation-decay")
 print("networks:", len(record.values))
 print("made by: ", record.provenance["command"])
 
-plain, exact = [], []
-for row in record.values:
-    prediction = predicted_decay(
-        row["scale"],
-        row["depth"],
-        row["samples_per_class"],
-        row["output_scale"],
-    )
-    ratios = torch.tensor(row["ratios"])
-    plain.append((ratios / prediction).log().mean().exp())
-    exact.append(ratios / prediction / torch.tensor(row["corrections"]))
-claims.check(
-    "separation-zero-loss",
-    [row["loss"] for row in record.values],
-    below=1.01e-20,
-)
+
+def ratio_to_law(row):
+    """Measured factors of all layers over equation eq-decay."""
+    settings = ("scale", "depth", "samples_per_class", "output_scale")
+    return torch.tensor(row["ratios"]) / predicted_decay(*map(row.get, settings))  # fmt: skip
+
+
+plain = [ratio_to_law(row) for row in record.values]
+corrections = [torch.tensor(row["corrections"]) for row in record.values]
+exact = [a / b for a, b in zip(plain, corrections, strict=True)]
+losses = [row["loss"] for row in record.values]
+claims.check("separation-zero-loss", losses, below=1.01e-20)
 claims.check("separation-decay", torch.cat(exact), 1, rel=0.03)
-claims.check("separation-decay-plain", torch.stack(plain), above=0.93, below=1)
+claims.check("separation-decay-plain", torch.cat(plain), above=0.91, below=1)
+
+orders, factor_range = [], []
+for size in (5, 10, 20):
+    rows = [
+        i for i, row in enumerate(record.values)
+        if (row["depth"], row["samples_per_class"], row["output_scale"]) == (4, size, 1)
+    ]  # fmt: skip
+    scales = np.log([record.values[i]["scale"] for i in rows])
+    gaps = np.log([1 - exact[i][0].item() for i in rows])
+    orders.append(np.polyfit(scales, gaps, 1)[0])
+    first = torch.stack([corrections[i][0] for i in rows])
+    factor_range.append((first.max() - first.min()) / (1 - first).min())
+claims.check("separation-decay-order", orders, 2, abs=0.1)
+claims.check("separation-correction-stays", factor_range, below=0.05)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-grid", "caption": "Fifty-four trained networks. Left: measured factor per layer (geometric mean) against {eq}`eq-decay`; on the dashed line they would be equal. Right: relative gap of the first layer's factor, without output scale and with $L = 4$, to {eq}`eq-decay` (open) and to {eq}`eq-decay-exact` (filled). The first does not vanish with $\\varepsilon$; the second falls like $\\varepsilon^2$ (dotted)."}, "image": {"alt": "Two panels with logarithmic axes. Left, 54 points lie on or slightly below a diagonal from 0.004 to 0.2. Right, gaps against scale for five, ten and twenty samples per class: open markers are flat at about 0.07, 0.023 and 0.012; filled ones fall from between 0.004 and 0.009 at scale 0.3 to below 0.001 at scale 0.1, parallel to a dotted line of slope two."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.5))
@@ -501,17 +539,16 @@ plt.show()
 
 # %% [markdown]
 # With the correction the prediction is within 3 % in all 54 networks and all layers, and its error falls
-# like $\varepsilon^2$. Without it, it is off by up to 7 %, and by as much for the smallest start as for the
-# largest.
+# like $\varepsilon^2$. Without it, a layer is off by up to 9 %; for $n = 5$ and $L = 4$ by 7 % even at
+# $\varepsilon = 0.1$, and no smaller start would help.
 #
 # :::{admonition} Slide check: two bounds for one theorem
 # :class: warning
 # For the same theorem, 001 bounds $D_{l+1} / D_l$ by $2 (\sqrt K + 1)\, \varepsilon^2$ and 000 by
 # $2 (\sqrt{2K} + 1)\, \varepsilon^2$. Both hold and both are loose: by {eq}`eq-decay-exact` the ratio is
-# below $\varepsilon^2$ (for small $\varepsilon$), without any constant. At $\varepsilon = \frac12$ and
-# $K = 5$, the setting of the figure, both bounds exceed 1 and say nothing. The constants $c$ and $\kappa$
-# in the two-sided bound of 002, and $32 (\theta + 4 \delta) / L$ in its statement on $S_l$, we could not
-# confirm.
+# below $\varepsilon^2$ for small $\varepsilon$ (without a factor on the output), and for $K = 5$ the bounds
+# allow 6.5 and 8.3 times that. At $\varepsilon = \frac12$, on the left of {numref}`fig-linear`, both exceed
+# 1 and say nothing.
 # :::
 
 # %%
@@ -525,10 +562,13 @@ print("both bounds above 1 at scale 1/2:", best_bound * 0.5**2 > 1)
 # %% [markdown]
 # :::{admonition} Slide check: two constants for balancedness
 # :class: warning
-# The theorem is stated twice in 000 and in 001, with $\| W_L^\top W_L - W_{L-1} W_{L-1}^\top \|_F \le
-# \varepsilon^2 \sqrt{d - K}$ and with $\varepsilon^2 \sqrt{d - 2K}$. By {eq}`eq-top-balance` the left side
-# is $\varepsilon^2 \| I - P_0 \|_F = \varepsilon^2 \sqrt{d - K}$, at the start exactly, and later up to the
-# size of the steps. The second is violated from the first step on.
+# 000 and 001 build the theorem up over three slides each, some with
+#
+# $$ \| W_L^\top W_L - W_{L-1} W_{L-1}^\top \|_F \le \varepsilon^2 \sqrt{d - K} , $$
+#
+# others with $\varepsilon^2 \sqrt{d - 2K}$. By {eq}`eq-top-balance` the left side is
+# $\varepsilon^2 \| I - P_0 \|_F = \varepsilon^2 \sqrt{d - K}$, at the start exactly, and later up to the
+# size of the steps. The second is violated at the start already.
 # :::
 
 # %%
@@ -546,14 +586,14 @@ claims.check("separation-balance-slide", imbalance, above=(d - 10) ** 0.5)
 # Lecture 002 defines $S_l$ with *centred* means, $\bar z_k^l - \bar z^l$, and with the absolute value of
 # the cosine, and states a theorem by which $S_l$ approaches one in the last layers. Both cannot be. Centred
 # means sum to zero, so for $K$ classes the largest absolute cosine is at least $\frac{1}{K-1}$ (an
-# exercise), and that version of $S_l$ never exceeds $1 - \frac{1}{K-1}$, for *no* features at all.
+# exercise), and that version of $S_l$ never exceeds $1 - \frac{1}{K-1}$, whatever the features.
 #
 # :::{admonition} Slide check: which $S_l$?
 # :class: warning
 # With orthonormal inputs the class means are orthogonal at all layers: they start so, and all are stretched
 # alike. {eq}`eq-compression`, without centring and without absolute value, says $S_l = 1$ at all layers.
-# The slide's version says $1 - \frac{1}{K-1} = 0.75$ for the same features, at every layer. The theorem is
-# true of the first.
+# The slide's version says $1 - \frac{1}{K-1} = 0.75$ for the same features, at every layer. Only the first
+# can satisfy the theorem.
 # :::
 
 # %%
@@ -566,17 +606,61 @@ claims.check("separation-s", uncentred, 1, abs=0.01)
 claims.check("separation-s-slide", centred, 0.75, abs=0.01)
 
 # %% [markdown]
-# Separation that *grows* from layer to layer takes inputs whose classes overlap, such as images. In
-# {numref}`fig-layers` it starts at 0.55, dips where the first ReLU makes all features non-negative, and
-# then rises.
+# Does separation *grow*, as 002 says, at a sub-linear rate? For that the classes must not be orthogonal to
+# begin with. The lectures take nearly orthonormal inputs. At zero loss the class means are orthogonal after
+# layer $L$, and the layers share their singular values. So the Gram matrix $G_0$ of the means at the input,
+# or rather of what the large singular directions see of them, is brought to a multiple of the identity in
+# $L$ equal steps: after layer $l$ it is $G_0^{1 - l/L}$, up to a factor. If $G_0$ is close to a multiple of
+# $I$, its off-diagonal part shrinks in proportion, and from the first layer on
 #
+# $$ 1 - S_l \propto 1 - \frac lL . $$ (eq-separation)
+#
+# So $D_l$ falls exponentially and $1 - S_l$ linearly. That is also the shape of the lectures' bound,
+#
+# $$ S_l \ge 1 - \frac{32 (\theta + 4 \delta)}{L} (L - l - 1) + o(1) , $$
+#
+# whose $\theta$ and $\delta$ bound how far the inputs are from orthonormal and the weights from balanced.
+# (We could not confirm its constant.) For the ratio of $D_l$ the lecture has the bounds
+# $c\, \varepsilon^2 / (\kappa\, (4n)^{1/L})$ and $\kappa\, \varepsilon^2 / (c\, (n/2)^{1/L})$ with
+# constants $c$ and $\kappa$ that it does not give. Here $c = \kappa = 1$ will do.
+
+# %%
+NEAR = {"d": 80, "N": 50, "L": 5, "scale": 0.1, "noise": 0.02}
+noise = torch.randn(NEAR["d"], NEAR["N"], generator=generator, dtype=torch.float64)  # fmt: skip
+near = init_weights([NEAR["N"], NEAR["d"]], generator=generator, dtype=torch.float64)[0]  # fmt: skip
+near = near + NEAR["noise"] * noise
+near_start, near_end = train_linear(NEAR["L"], NEAR["scale"], samples=near)
+separation = profile_linear(near_end, near, classes, feature_separation)
+compression = profile_linear(near_end, near, classes)
+
+layer = torch.arange(NEAR["L"])
+per_layer = ((1 - separation) / (NEAR["L"] - layer))[1:]
+claims.check("separation-linear-rate", per_layer / per_layer.mean(), 1, rel=0.1)
+law = NEAR["scale"] ** 2 * torch.tensor([1 / (4 * n), 2 / n]) ** (1 / NEAR["L"])
+ratios = compression[1:] / compression[:-1]
+claims.check("separation-two-sided", (ratios > law[0]) & (ratios < law[1]))
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-near", "caption": "Nearly orthonormal inputs, five linear layers, $d = 80$, $N = 50$, $K = 5$, $\\varepsilon = 0.1$. Left: compression, with a line of the factor {eq}`eq-decay` (dashed). Right: $1 - S_l$ on a linear axis, with {eq}`eq-separation` through layer 1 (dashed)."}, "image": {"alt": "Two panels against the layer. Left, D on a logarithmic axis falls along a dashed straight line from 11 to about ten to the minus eight. Right, one minus S falls from layer one on along a dashed straight line towards zero at layer five."}}
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3))
+left.semilogy(compression, "o", markersize=5)
+decay = predicted_decay(NEAR["scale"], NEAR["L"], n)
+left.semilogy(compression[0] * decay ** layer.double(), "k--", linewidth=1)
+left.set(xlabel="layer", ylabel="$D_l$")
+right.plot(1 - separation, "o", markersize=5)
+right.plot([0, NEAR["L"]], [per_layer[0] * NEAR["L"], 0], "k--", linewidth=1)
+right.set(xlabel="layer", ylabel="$1 - S_l$", ylim=(0, None))
+plt.show()
+
+# %% [markdown]
 # ## What steep lines cost
 #
 # If a smaller $\varepsilon$ separates faster from layer to layer, why not start at $10^{-3}$? Because the
 # origin is a saddle point, and the closer one starts the longer one stays. While the weights are of size
 # $\varepsilon$, a gradient is a product of $L - 1$ of them. Put $W_l = \varepsilon \widehat W_l$: the flow
 # is $\frac{d}{dt} \widehat W_l = \varepsilon^{L-2}\, \widehat W_{L:l+1}^\top \Phi\, \widehat
-# W_{l-1:1}^\top$ plus higher powers. So $\varepsilon$ only sets the clock, and the time of escape is
+# W_{l-1:1}^\top$ plus higher powers. So $\varepsilon$ only sets the clock. For $L \ge 3$ the rescaled flow
+# without the higher powers grows beyond all bounds in a finite time, which does not depend on
+# $\varepsilon$; just before, the weights are of size one, and the plateau is over. The time of escape is
 #
 # $$ T(\varepsilon) \propto \varepsilon^{-(L-2)} . $$ (eq-escape)
 
@@ -626,7 +710,7 @@ plt.show()
 
 # %% [markdown]
 # With two layers there is no power: the escape is logarithmic. With ten, halving $\varepsilon$ costs a
-# factor of 256. The lectures' $\varepsilon = 0.5$ at $L = 10$ is a compromise.
+# factor of 256. An $\varepsilon$ of 0.5 at $L = 10$, as in {numref}`fig-linear`, is a compromise.
 #
 # **Does the start have to be orthogonal?** Normal and uniform weights of the same expected size have
 # singular values spread over $(0, 2\varepsilon)$ in place of a single one, and the theorem does not apply.
@@ -638,11 +722,13 @@ slopes, straight = {}, []
 for kind, marker in zip(
     ("orthogonal", "normal", "uniform"), "os^", strict=True
 ):
-    _, after = train_linear(6, 0.5, kind=kind)
-    profile = profile_linear(after, X, classes)
+    draws = [train_linear(6, 0.5, kind=kind)[1] for _ in range(3)]
+    draws = torch.stack([profile_linear(after, X, classes) for after in draws])
+    profile = draws[0]
     ax.semilogy(profile, marker + "-", markersize=5, linewidth=1, label=kind)
-    slopes[kind] = (profile[-1] / profile[0]) ** (1 / 5)
-    straight.append(np.corrcoef(np.arange(6), profile.log())[0, 1] ** 2)
+    slopes[kind] = (draws[:, -1] / draws[:, 0]) ** (1 / 5)
+    falls = draws[:, 1:] / draws[:, :-1]
+    straight.append(falls / falls.mean(1, keepdim=True))
 decay = predicted_decay(0.5, 6, n)
 ax.semilogy(profile[0] * decay ** torch.arange(6, dtype=torch.float64), "k--", linewidth=1)  # fmt: skip
 ax.set(xlabel="layer", ylabel="$D_l$")
@@ -650,9 +736,9 @@ ax.legend()
 plt.show()
 
 # %%
-claims.check("separation-kinds", straight, above=0.99)
-steeper = [slopes[kind] / slopes["orthogonal"] for kind in ("normal", "uniform")]  # fmt: skip
-claims.check("separation-kinds-steeper", steeper, below=1, above=0.7)
+claims.check("separation-kinds", torch.cat(straight), 1, rel=0.3)
+steeper = [slopes[kind] / slopes["orthogonal"].mean() for kind in ("normal", "uniform")]  # fmt: skip
+claims.check("separation-kinds-steeper", torch.cat(steeper), below=1, above=0.6)
 
 # %% [markdown]
 # ## Is it about the images?
@@ -669,18 +755,18 @@ learned = layer_profile(memory, inputs, shuffled)["D"]
 true_classes = layer_profile(memory, inputs, labels)["D"]
 
 claims.check("separation-random-fit", memorised, above=0.99)
-correlation = np.corrcoef(np.arange(11), np.log(learned))[0, 1]
-claims.check("separation-random", correlation**2, above=0.95)
-claims.check("separation-random-true", np.diff(true_classes[1:]), above=0)
+claims.check("separation-random", np.diff(learned), below=0)
+claims.check("separation-random-fall", learned[0] / learned[10], above=50)
+claims.check("separation-random-true", np.diff(true_classes), above=0)
 
 # %% [markdown]
-# The line is there, straight and even steeper: $D_l$ falls by more than two orders of magnitude, from
-# classes that have nothing in common. At the same time the network *pulls apart* the true classes, layer by
-# layer. Separation is about the labels one trains on.
+# $D_l$ falls in every layer, the later the faster, by more than two orders of magnitude in all, for classes
+# whose members have nothing in common. At the same time the network *mixes* the true classes, more with
+# every layer. Separation is about the labels one trains on.
 #
 # **New images, and shifted ones.** Lecture 003 evaluates a network on test images and on CIFAR-10.2, which
-# was collected years later. We have the test images, and we move them up by half a pixel, which a reader
-# would hardly notice.
+# was collected years later. We have the test images, and we average each row with the next one, which moves
+# an image up by half a pixel and blurs it a little.
 
 # %%
 shifted = (new.inputs + new.inputs.roll(-1, dims=-2)) / 2  # between two rows
@@ -698,22 +784,31 @@ end = [values[-1] / values[0] for values in by_set.values()]
 claims.check("separation-shift-still", end, below=0.5)
 
 # %% [markdown]
-# **Another task.** What are these layers good for if the classes change? The lecture takes a network
-# trained on ImageNet and finds two phases on CIFAR-10: $\mathrm{NC}_1^l$ first falls, as the early layers
-# do something useful for any task, and then rises, as the later ones specialise. We train the MLP to tell
-# even digits from odd ones, and ask how well its layers separate all ten.
+# The trend is the same, as on the slide. The lack of collapse is not slight here: after the last layer,
+# training images are several times tighter than new ones, and these than shifted ones. Eight by eight
+# pixels leave little room.
+#
+# **Another task.** What are these layers good for if the classes change? The lecture takes a network trained
+# on ImageNet and finds two phases on CIFAR-10: $\mathrm{NC}_1^l$ first falls, as the early layers do
+# something useful for any task, and then rises, as the later ones specialise. We train the MLP to tell even
+# digits from odd ones, three times, and ask how well its layers separate all ten.
 
 # %%
-parity = ten_layers(classes=2)
-train(parity, inputs, labels % 2, **SETTINGS)
-downstream = layer_profile(parity, inputs, labels)["nc1"]
-own_task = layer_profile(parity, inputs, labels % 2)["nc1"]
-turn = int(np.argmin(downstream))
+downstream, own_task = [], []
+for seed in range(3):
+    parity = ten_layers(classes=2, seed=seed)
+    train(parity, inputs, labels % 2, **SETTINGS)
+    downstream.append(layer_profile(parity, inputs, labels)["nc1"])
+    own_task.append(layer_profile(parity, inputs, labels % 2)["nc1"])
+downstream = np.array(downstream)
+turn, lowest = downstream.argmin(1), downstream.min(1)
+readable = probe(parity)
 claims.check("separation-two-phases", turn, above=0, below=8)
-claims.check("separation-phase-one", downstream[turn] / downstream[0], below=0.85)  # fmt: skip
-claims.check("separation-phase-two", downstream[-1] / downstream[turn], above=1.3)  # fmt: skip
+claims.check("separation-phase-one", lowest / downstream[:, 0], below=0.85)
+claims.check("separation-phase-two", downstream[:, 10] / lowest, above=1.3)
+claims.check("separation-phase-two-probe", readable[10] - max(readable), below=-0.05)  # fmt: skip
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-transfer", "caption": "Left: $D_l$ of the MLP trained on shuffled labels, with respect to these and to the true classes. Middle: $D_l$ on training images, new ones, and new ones moved by half a pixel. Right: $\\mathrm{NC}_1^l$ of the MLP trained on parity, on its own task and on the ten digits."}, "image": {"alt": "Three panels against the layer with logarithmic axes. Left, for the shuffled labels D falls along a straight line from nearly 200 to below one; for the true classes it rises from 2 to about 50. Middle, three falling lines that separate in the later layers: training images end at 0.02, new ones at 0.1 and shifted ones at 0.2. Right, on parity NC1 falls from 1 to about 0.02; on ten digits it first falls from 9 to about 6 and from the third or fourth layer on rises to above 10."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-transfer", "caption": "Left: $D_l$ of the MLP trained on shuffled labels, with respect to these and to the true classes. Middle: $D_l$ on training images, new ones, and new ones moved by half a pixel. Right: $\\mathrm{NC}_1^l$ of the MLP trained on parity, on its own task and on the ten digits."}, "image": {"alt": "Three panels against the layer with logarithmic axes. Left, for the shuffled labels D falls from 165 to 0.5, in the last layers somewhat faster; for the true classes it rises from 2 to about 50. Middle, three falling lines that separate in the later layers: training images end at 0.02, new ones at 0.1 and shifted ones at 0.35. Right, on parity NC1 falls from 1 to about 0.02; on ten digits it first falls from 9 to about 6 and from the third or fourth layer on rises to above 10."}}
 fig, axes = plt.subplots(1, 3, figsize=(7.5, 3.2))
 axes[0].semilogy(learned, "o-", markersize=4, label="shuffled labels")
 axes[0].semilogy(true_classes, "s--", markersize=4, label="true classes")
@@ -721,8 +816,8 @@ axes[0].set(title="$D_l$, shuffled labels", xlabel="layer")
 for (name, values), style in zip(by_set.items(), ("o-", "s--", "^:"), strict=True):  # fmt: skip
     axes[1].semilogy(values, style, markersize=4, label=name)
 axes[1].set(title="$D_l$, new images", xlabel="layer")
-axes[2].semilogy(own_task, "o-", markersize=4, label="parity")
-axes[2].semilogy(downstream, "s--", markersize=4, label="ten digits")
+axes[2].semilogy(own_task[0], "o-", markersize=4, label="parity")
+axes[2].semilogy(downstream[0], "s--", markersize=4, label="ten digits")
 axes[2].set(title="$\\mathrm{NC}_1^l$, new task", xlabel="layer")
 for ax in axes:
     ax.legend(fontsize="small")
@@ -821,13 +916,47 @@ for alpha in (1.0, 100.0):
     )
     profile = profile_linear(after, samples, three_classes)
     prediction = predicted_decay(0.3, 4, 10, alpha)
-    gap = (profile[1:] / profile[:-1] / prediction - 1).abs().max()
-    print(f"predicted {prediction:.2f}, off by less than 15 %:", bool(gap < 0.15))  # fmt: skip
+    gap = (profile[1:] / profile[:-1] / prediction - 1).abs().max().item()
+    print(f"predicted {prediction:.3f}, off by less than 3 %: {gap < 0.03}")
 
 # %% [markdown]
 # With $\varepsilon = 0.3$ and $s = 0.42$ the signal has hardly left the start: the expansion is in powers
 # of $(\varepsilon / s)^2$, which is one half. (Here $N < d$, so the theorem doesn't cover it. The inputs
-# only see 30 of the 50 directions.)
+# only see 30 of the 50 directions; see the next exercise.)
+#
+# :::::{solution-end}
+# :::::
+#
+# :::{exercise} More dimensions than samples
+# :label: ex-separation-more-dimensions
+# Let $d > N$, as in lecture 002. Which matrices $W_{L:1}$ have zero loss? How far is the one that gradient
+# descent finds from the one of least norm, for $\varepsilon = 0.4$, $0.2$ and $0.1$? And how many singular
+# values of the first layer are still at $\varepsilon$?
+# :::
+#
+# :::::{solution-start} ex-separation-more-dimensions
+# :class: dropdown
+# :::::
+#
+# All $Y X^\dagger + M (I - X X^\dagger)$, with any $M$: what the network does outside of the span of the
+# samples, no sample tells. Gradient descent changes that part only by way of the other layers, and it is of
+# order $\varepsilon$ at the end.
+
+# %%
+least_norm = Y @ torch.linalg.pinv(near)
+for scale in (0.4, 0.2, 0.1):
+    _, after = train_linear(4, scale, samples=near)
+    rest = (end_to_end(after) - least_norm).norm() / least_norm.norm() / scale
+    print(f"distance over scale between 0.1 and 0.5: {0.1 < rest < 0.5}")
+aligned_inputs = init_weights([30, 50], generator=generator, dtype=torch.float64)[0]  # fmt: skip
+_, after = train_linear(4, 0.3, samples=aligned_inputs, targets=three_targets)
+values = torch.linalg.svdvals(after[0])
+print("values at 0.3:", ((values - 0.3).abs() < 1e-9).sum().item())
+
+# %% [markdown]
+# Of $d = 50$ values $d - 3K = 41$ are at $\varepsilon$, for orthonormal inputs with $K = 3$: an idle
+# direction is now one that neither the targets nor the start nor the start *restricted to the samples*
+# connect to an output.
 #
 # :::::{solution-end}
 # :::::
@@ -858,8 +987,8 @@ for alpha in (1.0, 100.0):
 # :::::
 #
 # The signal is held up by the loss, the rest is not: the ratio goes to zero exponentially, by
-# $(1 - \eta\lambda)^2$ per step. In this setting the linear network collapses completely at every layer, if
-# one waits.
+# $(1 - \eta\lambda)^2$ per step. In this setting the linear network collapses completely after every layer,
+# if one waits; only the input stays as it is.
 
 # %%
 start = init_weights([d] * 4 + [5], 0.3, generator=generator, dtype=torch.float64)  # fmt: skip
@@ -892,42 +1021,40 @@ known, unknown = labels < 5, labels >= 5
 small = ten_layers(classes=5)
 train(small, inputs[known], labels[known], **SETTINGS)
 on_new = layer_profile(small, inputs[unknown], labels[unknown] - 5)["nc1"]
-print("smallest at layer:", int(np.argmin(on_new)))
-print("last at least three times the first:", on_new[-1] > 3 * on_new[0])
+print("worse in every layer:", min(np.diff(on_new)) > 0)
+print("last at least three times the first:", on_new[10] > 3 * on_new[0])
 
 # %% [markdown]
-# No: every layer makes it worse, from the first on. Five digits are too narrow a task for features that
-# serve others; the parity of all ten needs at least to recognise the shapes. ImageNet, with a thousand
-# classes, is the opposite extreme.
+# No: every layer makes it worse, from the first on. Five digits are probably too narrow a task for features
+# that serve others. ImageNet, with a thousand classes, is the opposite extreme.
 #
 # :::::{solution-end}
 # :::::
 #
 # :::{exercise} How straight, and why
 # :label: ex-separation-open
-# Open-ended. How does the straightness of $\log D_l$ in the MLP depend on the number of epochs, on batch
-# normalisation, on the optimizer, and on depth? Is the factor per layer $\varrho$ such that $\varrho^L$
-# stays the same when you double the depth?
+# Open-ended. How do the factors $D_{l+1} / D_l$ in the MLP depend on the number of epochs, on batch
+# normalisation, on the optimizer, and on depth? Is $\varrho^L$ the same when you double the depth?
 # :::
 #
 # :::{solution} ex-separation-open
 # :class: dropdown
-# Follow the squared correlation over training: it starts low, as a fresh network does not separate at all,
-# and rises while the training error falls. Networks without normalisation are hard to train at this depth,
-# and their early layers do most of the work. If you compare depths, train all to the same loss, and repeat
-# over seeds: the factor varies by some per cent. He and Su report that the law holds best when training is
-# well tuned, and propose its straightness as a diagnostic.
+# Look at the factors themselves: a squared correlation ignores the sign, and in a fresh network with batch
+# normalisation $\log D_l$ *rises* along a straight line. In training the slope turns over within a few
+# epochs and then steepens. At fixed settings $\varrho^L$ need not be constant; in one try of ours
+# $D_L / D_0$ was about 0.05, 0.01 and 0.01 for 5, 10 and 20 layers, and at 20 the line bent. If you compare
+# depths, train all to the same loss, and repeat over seeds. He and Su report that the law holds best when
+# training is well tuned, and propose its straightness as a diagnostic.
 # :::
 #
 # ## Summary
 #
-# Every layer of a trained network compresses its classes; in a deep MLP $\log D_l$ and
-# $\log \mathrm{NC}_1^l$ fall nearly along a straight line, while what a linear probe needs is there after a
-# few layers.
+# Every layer of our trained networks compresses its classes, in the deep MLP by nearly equal factors, while
+# what a linear probe needs is there after four layers.
 #
 # In a deep linear network the factor per layer is $\varepsilon^2 / n^{1/L}$, times a correction for the $K$
 # directions within classes that the last layer turned away from. The correction does not vanish for small
-# $\varepsilon$.
+# $\varepsilon$. Angles between classes open linearly in $l$.
 #
 # The layers share their singular values because $W_{l+1}^\top W_{l+1} - W_l W_l^\top$ is conserved: that is
 # why the line is straight.

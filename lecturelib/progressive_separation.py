@@ -58,8 +58,7 @@ def feature_compression(features, labels):
 
     References
     ----------
-    Tirer, Bruna (2022); Wang et al. (2023), definition 1; lecture 002, "Measure of Feature
-    Compression and Separation".
+    Wang et al. (2023), definition 1; lecture 002, "Measure of Feature Compression and Separation".
 
     Examples
     --------
@@ -102,7 +101,7 @@ def feature_separation(features, labels, *, centred=False):
 
     References
     ----------
-    Wang et al. (2025), definition 2; lecture 002, "Measure of Feature Compression and Separation"
+    Wang et al. (2023), definition 2; lecture 002, "Measure of Feature Compression and Separation"
     (the centred version).
 
     Examples
