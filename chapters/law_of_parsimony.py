@@ -911,7 +911,9 @@ except ValueError as error:
 
 # %%
 outputs = 10
-W = init_weights([d, d, d, outputs], 0.8, generator=generator, dtype=torch.float64)  # fmt: skip
+W = init_weights(
+    [d, d, d, outputs], 0.8, generator=generator, dtype=torch.float64
+)
 target = 3 * orthogonal(outputs, r) @ orthogonal(r, d)
 run = gradient_descent(W, None, target, lr=0.02, steps=200)
 values = torch.linalg.svdvals(run["W1"][200])
@@ -1003,7 +1005,9 @@ print("exponent between -1.3 and -0.7:", -1.3 < slope < -0.7)
 # products with $W_1^\top W_1$, then with powers of it: the same slope as with correlated inputs.
 
 # %%
-W = init_weights([d, d, d, r], 1.0, "normal", generator=generator, dtype=torch.float64)  # fmt: skip
+W = init_weights(
+    [d, d, d, r], 1.0, "normal", generator=generator, dtype=torch.float64
+)
 run = gradient_descent(
     W, None, 3 * orthogonal(r, d), lr=0.02, steps=300, record_every=[0, 300]
 )

@@ -251,8 +251,10 @@ def factors(profile, measure="D"):
 
 shares = factors(profiles["MLP"])
 claims.check("separation-equal-shares", shares[1:9], above=0.55, below=0.8)
-claims.check("separation-last-share", np.log(shares[9]) / np.log(shares[1:9]).mean(), above=1.2)  # fmt: skip
-claims.check("separation-nc1-shares", factors(profiles["MLP"], "nc1")[:9], above=0.45, below=0.8)  # fmt: skip
+last_share = np.log(shares[9]) / np.log(shares[1:9]).mean()
+nc1_shares = factors(profiles["MLP"], "nc1")[:9]
+claims.check("separation-last-share", last_share, above=1.2)
+claims.check("separation-nc1-shares", nc1_shares, above=0.45, below=0.8)
 
 # %% [markdown]
 # :::{admonition} Slide check: whose measure is it?
@@ -471,8 +473,9 @@ print("made by: ", record.provenance["command"])
 
 def ratio_to_law(row):
     """Measured factors of all layers over equation eq-decay."""
-    settings = ("scale", "depth", "samples_per_class", "output_scale")
-    return torch.tensor(row["ratios"]) / predicted_decay(*map(row.get, settings))  # fmt: skip
+    names = ("scale", "depth", "samples_per_class", "output_scale")
+    prediction = predicted_decay(*(row[name] for name in names))
+    return torch.tensor(row["ratios"]) / prediction
 
 
 plain = [ratio_to_law(row) for row in record.values]
@@ -483,19 +486,21 @@ claims.check("separation-zero-loss", losses, below=1.01e-20)
 claims.check("separation-decay", torch.cat(exact), 1, rel=0.03)
 claims.check("separation-decay-plain", torch.cat(plain), above=0.91, below=1)
 
-orders, factor_range = [], []
-for size in (5, 10, 20):
+orders, changes = [], []
+for size in (5, 10, 20):  # samples per class; four layers, no output scale
     rows = [
-        i for i, row in enumerate(record.values)
-        if (row["depth"], row["samples_per_class"], row["output_scale"]) == (4, size, 1)
-    ]  # fmt: skip
+        i
+        for i, row in enumerate(record.values)
+        if (row["samples_per_class"], row["depth"]) == (size, 4)
+        and row["output_scale"] == 1
+    ]
     scales = np.log([record.values[i]["scale"] for i in rows])
     gaps = np.log([1 - exact[i][0].item() for i in rows])
     orders.append(np.polyfit(scales, gaps, 1)[0])
     first = torch.stack([corrections[i][0] for i in rows])
-    factor_range.append((first.max() - first.min()) / (1 - first).min())
+    changes.append((first.max() - first.min()) / (1 - first).min())
 claims.check("separation-decay-order", orders, 2, abs=0.1)
-claims.check("separation-correction-stays", factor_range, below=0.05)
+claims.check("separation-correction-stays", changes, below=0.05)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-grid", "caption": "Fifty-four trained networks. Left: measured factor per layer (geometric mean) against {eq}`eq-decay`; on the dashed line they would be equal. Right: relative gap of the first layer's factor, without output scale and with $L = 4$, to {eq}`eq-decay` (open) and to {eq}`eq-decay-exact` (filled). The first does not vanish with $\\varepsilon$; the second falls like $\\varepsilon^2$ (dotted)."}, "image": {"alt": "Two panels with logarithmic axes. Left, 54 points lie on or slightly below a diagonal from 0.004 to 0.2. Right, gaps against scale for five, ten and twenty samples per class: open markers are flat at about 0.07, 0.023 and 0.012; filled ones fall from between 0.004 and 0.009 at scale 0.3 to below 0.001 at scale 0.1, parallel to a dotted line of slope two."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.5))
@@ -625,29 +630,29 @@ claims.check("separation-s-slide", centred, 0.75, abs=0.01)
 # constants $c$ and $\kappa$ that it does not give. Here $c = \kappa = 1$ will do.
 
 # %%
-NEAR = {"d": 80, "N": 50, "L": 5, "scale": 0.1, "noise": 0.02}
-noise = torch.randn(NEAR["d"], NEAR["N"], generator=generator, dtype=torch.float64)  # fmt: skip
-near = init_weights([NEAR["N"], NEAR["d"]], generator=generator, dtype=torch.float64)[0]  # fmt: skip
-near = near + NEAR["noise"] * noise
-near_start, near_end = train_linear(NEAR["L"], NEAR["scale"], samples=near)
+L, scale, F64 = 5, 0.1, {"generator": generator, "dtype": torch.float64}
+near = init_weights([50, 80], **F64)[0]  # 50 orthonormal columns
+near = near + 0.02 * torch.randn(80, 50, **F64)
+_, near_end = train_linear(L, scale, samples=near)
 separation = profile_linear(near_end, near, classes, feature_separation)
 compression = profile_linear(near_end, near, classes)
 
-layer = torch.arange(NEAR["L"])
-per_layer = ((1 - separation) / (NEAR["L"] - layer))[1:]
+layer = torch.arange(L)
+per_layer = ((1 - separation) / (L - layer))[1:]
 claims.check("separation-linear-rate", per_layer / per_layer.mean(), 1, rel=0.1)
-law = NEAR["scale"] ** 2 * torch.tensor([1 / (4 * n), 2 / n]) ** (1 / NEAR["L"])
+
 ratios = compression[1:] / compression[:-1]
-claims.check("separation-two-sided", (ratios > law[0]) & (ratios < law[1]))
+low, high = (scale**2 / factor ** (1 / L) for factor in (4 * n, n / 2))
+claims.check("separation-two-sided", (ratios > low) & (ratios < high))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-near", "caption": "Nearly orthonormal inputs, five linear layers, $d = 80$, $N = 50$, $K = 5$, $\\varepsilon = 0.1$. Left: compression, with a line of the factor {eq}`eq-decay` (dashed). Right: $1 - S_l$ on a linear axis, with {eq}`eq-separation` through layer 1 (dashed)."}, "image": {"alt": "Two panels against the layer. Left, D on a logarithmic axis falls along a dashed straight line from 11 to about ten to the minus eight. Right, one minus S falls from layer one on along a dashed straight line towards zero at layer five."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3))
 left.semilogy(compression, "o", markersize=5)
-decay = predicted_decay(NEAR["scale"], NEAR["L"], n)
+decay = predicted_decay(scale, L, n)
 left.semilogy(compression[0] * decay ** layer.double(), "k--", linewidth=1)
 left.set(xlabel="layer", ylabel="$D_l$")
 right.plot(1 - separation, "o", markersize=5)
-right.plot([0, NEAR["L"]], [per_layer[0] * NEAR["L"], 0], "k--", linewidth=1)
+right.plot([0, L], [per_layer[0] * L, 0], "k--", linewidth=1)
 right.set(xlabel="layer", ylabel="$1 - S_l$", ylim=(0, None))
 plt.show()
 
@@ -681,7 +686,7 @@ for L, scales in ESCAPES.items():
 claims.check("separation-escape-3", exponents[0], -1, abs=0.1)
 claims.check("separation-escape-4", exponents[1], -2, abs=0.1)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-escape", "caption": "The price of a small start. Left: loss during training for $L = 4$. Right: steps until half of the loss is gone, with lines of slope $-(L-2)$."}, "image": {"alt": "Left, three curves of the loss against the step: each stays on a plateau at 25 and then drops to zero in a few steep stairs, within about 50 steps for scale 0.5, 200 for 0.25 and 850 for 0.125. Right, steps against scale on logarithmic axes for three and four layers, on straight lines of slope minus one and minus two."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-escape-time", "caption": "The price of a small start. Left: loss during training for $L = 4$. Right: steps until half of the loss is gone, with lines of slope $-(L-2)$."}, "image": {"alt": "Left, three curves of the loss against the step: each stays on a plateau at 25 and then drops to zero in a few steep stairs, within about 50 steps for scale 0.5, 200 for 0.25 and 850 for 0.125. Right, steps against scale on logarithmic axes for three and four layers, on straight lines of slope minus one and minus two."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.3))
 unit = init_weights([d] * 4 + [5], generator=generator, dtype=torch.float64)
 sizes = torch.tensor([0.5, 0.25, 0.125], dtype=torch.float64)
@@ -737,7 +742,8 @@ plt.show()
 
 # %%
 claims.check("separation-kinds", torch.cat(straight), 1, rel=0.3)
-steeper = [slopes[kind] / slopes["orthogonal"].mean() for kind in ("normal", "uniform")]  # fmt: skip
+reference = slopes["orthogonal"].mean()
+steeper = [slopes[kind] / reference for kind in ("normal", "uniform")]
 claims.check("separation-kinds-steeper", torch.cat(steeper), below=1, above=0.6)
 
 # %% [markdown]
@@ -748,7 +754,8 @@ claims.check("separation-kinds-steeper", torch.cat(steeper), below=1, above=0.6)
 # %%
 shuffled = labels[torch.randperm(len(labels), generator=generator).to(DEVICE)]
 memory = ten_layers()
-train(memory, inputs, shuffled, **(SETTINGS | {"epochs": 150, "milestones": [100, 125]}))  # fmt: skip
+longer = SETTINGS | {"epochs": 150, "milestones": [100, 125]}
+train(memory, inputs, shuffled, **longer)
 with torch.no_grad():
     memorised = (memory(inputs).argmax(1) == shuffled).double().mean()
 learned = layer_profile(memory, inputs, shuffled)["D"]
@@ -806,7 +813,8 @@ readable = probe(parity)
 claims.check("separation-two-phases", turn, above=0, below=8)
 claims.check("separation-phase-one", lowest / downstream[:, 0], below=0.85)
 claims.check("separation-phase-two", downstream[:, 10] / lowest, above=1.3)
-claims.check("separation-phase-two-probe", readable[10] - max(readable), below=-0.05)  # fmt: skip
+loss_of_accuracy = readable[10] - max(readable)
+claims.check("separation-phase-two-probe", loss_of_accuracy, below=-0.05)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-transfer", "caption": "Left: $D_l$ of the MLP trained on shuffled labels, with respect to these and to the true classes. Middle: $D_l$ on training images, new ones, and new ones moved by half a pixel. Right: $\\mathrm{NC}_1^l$ of the MLP trained on parity, on its own task and on the ten digits."}, "image": {"alt": "Three panels against the layer with logarithmic axes. Left, for the shuffled labels D falls from 165 to 0.5, in the last layers somewhat faster; for the true classes it rises from 2 to about 50. Middle, three falling lines that separate in the later layers: training images end at 0.02, new ones at 0.1 and shifted ones at 0.35. Right, on parity NC1 falls from 1 to about 0.02; on ten digits it first falls from 9 to about 6 and from the third or fourth layer on rises to above 10."}}
 fig, axes = plt.subplots(1, 3, figsize=(7.5, 3.2))
@@ -853,11 +861,16 @@ plt.show()
 #
 # :::{solution} ex-separation-cap
 # :class: dropdown
-# Let $\mu_1$ be the longest. From $0 = \langle \mu_1, \sum_k \mu_k \rangle$ we get $\|\mu_1\|^2 = - \sum_{k
-# > 1} \langle \mu_1, \mu_k \rangle \le \sum_{k>1} |\cos_{1k}| \, \|\mu_1\| \|\mu_k\| \le \|\mu_1\|^2
-# \sum_{k>1} |\cos_{1k}|$. So the $K - 1$ absolute cosines sum to at least one, and the largest is at least
-# $\frac{1}{K-1}$. Equality needs equal lengths and all these cosines equal to $-\frac{1}{K-1}$; for all
-# pairs, that is the simplex ETF.
+# Let $\mu_1$ be the longest. From $0 = \langle \mu_1, \sum_k \mu_k \rangle$ we get
+#
+# $$
+# \|\mu_1\|^2 = - \sum_{k > 1} \langle \mu_1, \mu_k \rangle
+#   \le \sum_{k>1} |\cos_{1k}| \, \|\mu_1\| \|\mu_k\| \le \|\mu_1\|^2 \sum_{k>1} |\cos_{1k}| .
+# $$
+#
+# So the $K - 1$ absolute cosines sum to at least one, and the largest is at least $\frac{1}{K-1}$. Equality
+# needs equal lengths and all these cosines equal to $-\frac{1}{K-1}$; for all pairs, that is the simplex
+# ETF.
 # :::
 #
 # :::{exercise} A start for which the simple law is exact
@@ -878,7 +891,7 @@ plt.show()
 
 # %%
 L, scale = 4, 0.3
-below = init_weights([d] * L, scale, generator=generator, dtype=torch.float64)
+below = init_weights([d] * L, scale, **F64)
 rotation = end_to_end(below) / scale ** (L - 1)
 head = scale * (Y @ X.T) @ rotation.T / n**0.5
 aligned = gradient_descent(
@@ -948,8 +961,8 @@ for scale in (0.4, 0.2, 0.1):
     _, after = train_linear(4, scale, samples=near)
     rest = (end_to_end(after) - least_norm).norm() / least_norm.norm() / scale
     print(f"distance over scale between 0.1 and 0.5: {0.1 < rest < 0.5}")
-aligned_inputs = init_weights([30, 50], generator=generator, dtype=torch.float64)[0]  # fmt: skip
-_, after = train_linear(4, 0.3, samples=aligned_inputs, targets=three_targets)
+orthonormal = init_weights([30, 50], **F64)[0]
+_, after = train_linear(4, 0.3, samples=orthonormal, targets=three_targets)
 values = torch.linalg.svdvals(after[0])
 print("values at 0.3:", ((values - 0.3).abs() < 1e-9).sum().item())
 
@@ -991,7 +1004,7 @@ print("values at 0.3:", ((values - 0.3).abs() < 1e-9).sum().item())
 # if one waits; only the input stays as it is.
 
 # %%
-start = init_weights([d] * 4 + [5], 0.3, generator=generator, dtype=torch.float64)  # fmt: skip
+start = init_weights([d] * 4 + [5], 0.3, **F64)
 path = gradient_descent(
     start, X, Y, lr=0.02, steps=6000, weight_decay=0.01,
     record_every=[3000, 6000],
