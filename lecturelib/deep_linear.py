@@ -268,8 +268,13 @@ def gradient_descent(
         W_l \leftarrow W_l - \eta v_l .
 
     The gradient of layer l is the product of what stands to its left and what to its right,
-    :math:`\nabla_{W_l} \ell = W_{L:l+1}^\top \, \big[ (W_{L:1} X - Y)\, X^\top W_{l-1:1}^\top
-    \big]`; both factors have :math:`d_y` rows, so that a step costs :math:`O(L d^2 d_y)`.
+
+    .. math::
+
+        \nabla_{W_l} \ell
+            = W_{L:l+1}^\top \, \big[ (W_{L:1} X - Y)\, X^\top W_{l-1:1}^\top \big] .
+
+    Both factors have :math:`d_y` rows, so that a step costs :math:`O(L d^2 d_y)`.
 
     More samples than dimensions are first rotated into as many as dimensions,
     :math:`X^\top = Q R`: the loss is :math:`\frac12 \|W_{L:1} R^\top - Y Q\|_F^2` and a constant.

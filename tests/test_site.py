@@ -138,9 +138,9 @@ def test_the_claims_page_has_a_row_for_every_claim():
     claims = tomllib.loads(registry).values()
     text = [row.get_text(" ", strip=True) for row in rows if row.find("td")]
     assert len(text) == len(claims)
+    shown = {"here": "checked in the chapter: ", "full-scale": "reproduced at full scale: "}
     for row, claim in zip(text, claims, strict=True):
-        demanded = "checked in the chapter: " + claim.get("quantity", "")
-        assert (demanded if claim["status"] == "here" else "quoted") in row
+        assert shown.get(claim["status"], "quoted") + claim.get("quantity", "") in row
 
 
 def test_no_button_leads_to_the_placeholder():
