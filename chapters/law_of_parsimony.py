@@ -798,7 +798,7 @@ claims.check("parsimony-mlp", shares["MLP"][0], above=0.98)
 claims.check("parsimony-vit", shares["ViT"][0], above=0.8)
 claims.check("parsimony-random", random_share, below=0.6)
 claims.check("parsimony-turn", [turns["linear"], turns["MLP"]], below=20)
-claims.check("parsimony-turn-vit", turns["ViT"], above=12)
+claims.check("parsimony-turn-vit", turns["ViT"] / turns["MLP"], above=1.5)
 claims.check("parsimony-trained", accuracies, above=0.75)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-nonlinear", "caption": "The last weight matrix before the classifier, ten classes: all its singular values during training, from an orthogonal start, in three networks; and the singular values of its change (the first 64, above $10^{-3}$), with dashed lines at $K = 10$ and $2K = 20$."}, "image": {"alt": "Four panels. Linear network: nine singular values rise from one to between 1.2 and 1.75, the rest stay at one but for a few slightly below. MLP: ten rise to between 1.2 and 1.9, one falls to about 0.7, the rest stay close to one. Transformer: values fan out from one, between 0.8 and 1.25, with half of them close to one. Singular values of the change on a logarithmic axis: the linear network's drop by a factor of about seven after the ninth, the MLP's by a factor of five after the tenth, the transformer's fall gradually without a step."}}
