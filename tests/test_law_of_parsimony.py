@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from test_deep_linear import close, examples, normal, source, torch_descent
 
 from lecturelib.deep_linear import end_to_end, gradient_descent, init_weights
 from lecturelib.law_of_parsimony import (
@@ -23,18 +24,6 @@ F64 = torch.float64
 SEEDS = st.integers(0, 2**31 - 1)
 D, R, STEPS = 30, 3, 250
 either_case = pytest.mark.parametrize("case", ["square", "wide"])
-
-
-def examples(count):
-    return settings(max_examples=count, deadline=None, derandomize=True)
-
-
-def source(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(seed, *shape, dtype=F64):
-    return torch.randn(*shape, generator=source(seed), dtype=dtype)
 
 
 def basis(seed, *shape):
@@ -53,25 +42,6 @@ def target(case, d=D, rank=R, seed=1, batch=()):
 def start(case, d=D, rank=R, depth=3, scale=1.0, seed=0, batch=()):
     widths = [d] * depth + [d if case == "square" else rank]
     return init_weights(widths, scale, generator=source(seed), dtype=F64, batch_shape=batch)
-
-
-def torch_descent(weights, phi, *, lr, steps, weight_decay=0.0, momentum=0.0):
-    """Let autograd and SGD train all layers; return weights and losses at every step."""
-    variables = [weight.clone().requires_grad_() for weight in weights]
-    solver = torch.optim.SGD(variables, lr, momentum=momentum, weight_decay=weight_decay)
-    history, losses = [], []
-    for _ in range(steps + 1):
-        solver.zero_grad()
-        loss = (torch.linalg.multi_dot(variables[::-1]) - phi).square().sum() / 2
-        history.append([variable.detach().clone() for variable in variables])
-        losses.append(loss.detach())
-        loss.backward()
-        solver.step()
-    return [torch.stack(layer) for layer in zip(*history, strict=True)], torch.stack(losses)
-
-
-def close(actual, expected, tolerance=1e-11):
-    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 def covered(case, depth):
@@ -244,7 +214,9 @@ def test_end_to_end_bulk(case, depth, scale, decay, momentum):
 )
 def test_law_in_torch(case, depth, scale, decay, momentum):
     weights, phi, options, _, reduced, rho = descend(case, depth, scale, decay, momentum)
-    expected, losses = torch_descent(weights, phi, steps=STEPS, **options)
+    expected, losses = torch_descent(
+        weights, torch.eye(weights[0].shape[-1], dtype=F64), phi, steps=STEPS, **options
+    )
     close(reduced.losses, losses, 1e-10)
     for layer in range(1, depth + 1):
         found = torch.stack([reduced.weights(index)[layer - 1] for index in range(STEPS + 1)])
@@ -337,7 +309,9 @@ def test_batch_of_descents(case):
         for i in range(3):
             one = [weight[i] for weight in weights]
             matrix = phi[i] if phi.ndim == 3 else phi
-            expected, losses = torch_descent(one, matrix, **options)
+            expected, losses = torch_descent(
+                one, torch.eye(one[0].shape[-1], dtype=F64), matrix, **options
+            )
             close(reduced.losses[:, i], losses)
             for layer in range(3):
                 close(reduced.weights(17)[layer][i], expected[layer][17])
