@@ -385,6 +385,7 @@ explore(
 # %%
 CASES = [(case, decay) for case in ("square", "wide") for decay in (0.0, 0.02)]
 bulk, frozen, blocks, reduced_gap, end_count = [], [], [], [], []
+shared = {}  # the common value, measured in the first layer and computed
 for case, decay in CASES:
     outputs, covered = (d, L) if case == "square" else (r, L - 1)
     start_case = init_weights(
@@ -399,6 +400,8 @@ for case, decay in CASES:
         values = torch.linalg.svdvals(full[f"W{layer}"])
         gaps = (values - rho_case[:, None]).abs().sort(dim=1).values
         bulk.append(gaps[:, : d - 2 * r])
+        if layer == 1:
+            shared[case, decay] = values.median(dim=1).values, rho_case
         U, V = spaces[layer - 1]
         idle = full[f"W{layer}"] @ V[:, 2 * r :] / rho_case[:, None, None]
         frozen.append((idle - idle[0]).abs().max())
@@ -460,19 +463,12 @@ long = gradient_descent(
     record={"median": lambda W: torch.linalg.svdvals(W[0]).median()},
     record_every=[*range(0, 301, 25), *np.geomspace(400, 20_000, 20).astype(int)],
 )  # fmt: skip
-for (case, decay), marker in zip(CASES, "os^D", strict=True):
-    line = bulk_singular_value(0.8, L, 0.02, decay, 300, case)
-    W = init_weights([d] * L + [d if case == "square" else r], 0.8,
-                     generator=generator, dtype=torch.float64)  # fmt: skip
-    target = 3 * orthogonal(len(W[-1]), r) @ orthogonal(r, d)
-    run = gradient_descent(
-        W, None, target, lr=0.02, steps=300, weight_decay=decay,
-        record_every=25,
-    )  # fmt: skip
-    median = torch.linalg.svdvals(run["W1"]).median(dim=1).values
-    (drawn,) = left.plot(line, "-", linewidth=1)
-    left.plot(run.steps, median, marker, color=drawn.get_color(), markersize=4,
-              label=f"{case}, λ = {decay}")  # fmt: skip
+for ((case, decay), (measured, law)), marker in zip(
+    shared.items(), "os^D", strict=True
+):
+    (drawn,) = left.plot(law, "-", linewidth=1)
+    left.plot(range(0, 301, 25), measured[::25], marker, markersize=4,
+              color=drawn.get_color(), label=f"{case}, λ = {decay}")  # fmt: skip
 left.set(xlabel="step", title="ρ(t)")
 left.legend(fontsize="small")
 time = torch.from_numpy(np.geomspace(1, 20_000, 100))

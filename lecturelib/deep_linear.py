@@ -332,13 +332,13 @@ def _descend(
 
     for step in range(steps + 1):
         lefts, residual = _lefts(flat, inputs, targets)
-        last = step == steps
-        if tol is not None or last or step in planned or step % PATROL == 0:
+        last, due = step == steps, step in planned or step % PATROL == 0
+        if last or due or tol is not None:
             loss = share * (residual.square().sum((-2, -1)).view(batch) / 2 + floor)
             if tol is not None and (loss <= tol).any():
                 reached[(reached < 0) & (loss <= tol)] = step
                 last = last or bool((loss <= tol).all())
-            if (last or step in planned or step % PATROL == 0) and not loss.isfinite().all():
+            if (last or due) and not loss.isfinite().all():
                 raise FloatingPointError(_diverged(loss, step, lr))
             if last or step in planned:
                 taken.append(step)

@@ -431,7 +431,7 @@ def singular_trajectories(matrices, rtol=1e-9):
         on_left, on_right = left.mT @ lefts[time + 1], right.mT @ rights[time + 1]
         both = (on_left + on_right) / 2
         # Left and right vectors turn together, except where their value is zero.
-        zero = value <= max(matrices.shape) * torch.finfo(value.dtype).eps * value[0]
+        zero = value <= max(matrices.shape[1:]) * torch.finfo(value.dtype).eps * value[0]
         overlaps = [(on_left, on_right) if zero[block.start] else (both, both) for block in equal]
         # How much of each next vector lies in the span of the equal values at this one.
         shared = torch.stack(
