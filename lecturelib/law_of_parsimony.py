@@ -169,7 +169,13 @@ def invariant_subspaces(weights, X, Y, rank):
     (True, True)
     """
     scale, case, phi, _, _ = _setting(weights, X, Y, rank)
-    left, _, right = torch.linalg.svd(phi, full_matrices=False)
+    return _subspaces(weights, scale, case, phi, rank)
+
+
+def _subspaces(weights, scale, case, phi, rank):
+    left, values, right = torch.linalg.svd(phi, full_matrices=False)
+    if case == "square" and (values[..., rank] > _rounding(phi) * values[..., 0]).any():
+        raise ValueError(f"rank={rank} is less than the rank of Y X^T")
     backwards = end_to_end(weights).mT @ left[..., :rank] / scale ** len(weights)
     rows = right.mT[..., :rank].expand(*backwards.shape[:-2], -1, -1)
     moving = torch.cat([rows, backwards], dim=-1)
@@ -277,7 +283,7 @@ def reduced_gradient_descent(
     """
     scale, case, phi, floor, entries = _setting(weights, X, Y, rank)
     share = _share(reduction, entries)
-    subspaces = invariant_subspaces(weights, X, Y, rank)
+    subspaces = _subspaces(weights, scale, case, phi, rank)
     cores = [
         U[..., : 2 * rank].mT @ weight @ V[..., : 2 * rank]
         for weight, (U, V) in zip(weights, subspaces, strict=True)
@@ -480,10 +486,6 @@ def _setting(weights, X, Y, rank):
     case = "square" if d_y == d else "wide"
     if case == "wide" and rank != d_y:
         raise ValueError(f"with d_y={d_y} < d={d} outputs, rank must be d_y, got {rank}")
-    if case == "square":
-        values = torch.linalg.svdvals(phi)
-        if (values[..., rank] > _rounding(phi) * values[..., 0]).any():
-            raise ValueError(f"rank={rank} is less than the rank of Y X^T")
     scale = weights[0].norm(dim=(-2, -1)).max().item() / weights[0].shape[-2] ** 0.5
     if not 0 < scale < math.inf:
         raise ValueError(f"the weights must start finite and not at zero, got scale {scale}")

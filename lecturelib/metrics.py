@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lecturelib.deep_linear import init_weights
+
 __all__ = ["ClassStatistics", "nc1", "nc2", "nc3", "nc4", "simplex_etf"]
 
 
@@ -65,12 +67,10 @@ def simplex_etf(num_classes, dim, *, generator=None, dtype=None, device=None):
     frame = basis * (num_classes / (num_classes - 1)) ** 0.5
     if generator is None:
         return torch.nn.functional.pad(frame, (0, dim - num_classes + 1)).to(dtype)
-    gaussian = torch.randn(
-        dim, num_classes - 1, generator=generator, dtype=precision, device=device
+    (axes,) = init_weights(
+        [num_classes - 1, dim], generator=generator, dtype=precision, device=device
     )
-    axes, upper = torch.linalg.qr(gaussian)
-    # QR alone is not uniform: its signs follow LAPACK's habit. A positive diagonal makes it so.
-    return (frame @ (axes * upper.diagonal().sign()).T).to(dtype)
+    return (frame @ axes.T).to(dtype)
 
 
 def _centred_basis(num_classes, *, dtype, device):
