@@ -128,13 +128,12 @@ DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 
 # %%
 d, r, L, eps = 30, 3, 3, 1.0
+F64 = {"generator": generator, "dtype": torch.float64}
 
 
 def orthogonal(rows, columns):
     """A uniformly random matrix with orthonormal rows or columns."""
-    return init_weights(
-        [columns, rows], generator=generator, dtype=torch.float64
-    )[0]
+    return init_weights([columns, rows], **F64)[0]
 
 
 strengths = torch.tensor([30.0, 21.0, 12.0], dtype=torch.float64)
@@ -142,9 +141,7 @@ Phi = orthogonal(d, r) @ strengths.diag() @ orthogonal(r, d)
 X = orthogonal(d, d)
 Y = Phi @ X
 
-start = init_weights(
-    [d] * (L + 1), eps, generator=generator, dtype=torch.float64
-)
+start = init_weights([d] * (L + 1), eps, **F64)
 path = gradient_descent(start, X, Y, lr=1.0, steps=250, reduction="mean")
 
 # %% [markdown]
@@ -382,26 +379,29 @@ explore(
 # So check it to rounding: both cases, with and without weight decay, every layer the theorem covers, every
 # step. The loss is now the plain sum; `covered` is the number of layers that the theorem covers.
 
+
 # %%
+def gaps_to(law, W):
+    """Distance of the d - 2r singular values nearest to a law, at every step."""
+    gaps = (torch.linalg.svdvals(W) - law[:, None]).abs()
+    return gaps.sort(dim=1).values[:, : d - 2 * r]
+
+
 CASES = [(case, decay) for case in ("square", "wide") for decay in (0.0, 0.02)]
 bulk, frozen, blocks, reduced_gap, end_count = [], [], [], [], []
 shared = {}  # the common value, measured in the first layer and computed
 for case, decay in CASES:
     outputs, covered = (d, L) if case == "square" else (r, L - 1)
-    start_case = init_weights(
-        [d] * L + [outputs], 0.8, generator=generator, dtype=torch.float64
-    )
+    start_case = init_weights([d] * L + [outputs], 0.8, **F64)
     Phi_case = 3 * orthogonal(outputs, r) @ orthogonal(r, d)
     settings = {"lr": 0.02, "steps": 300, "weight_decay": decay}
     full = gradient_descent(start_case, X, Phi_case @ X, **settings)
     rho_case = bulk_singular_value(0.8, L, 0.02, decay, 300, case)
     spaces = invariant_subspaces(start_case, X, Phi_case @ X, r)
+    values = torch.linalg.svdvals(full["W1"])
+    shared[case, decay] = values.median(dim=1).values, rho_case
     for layer in range(1, covered + 1):
-        values = torch.linalg.svdvals(full[f"W{layer}"])
-        gaps = (values - rho_case[:, None]).abs().sort(dim=1).values
-        bulk.append(gaps[:, : d - 2 * r])
-        if layer == 1:
-            shared[case, decay] = values.median(dim=1).values, rho_case
+        bulk.append(gaps_to(rho_case, full[f"W{layer}"]))
         U, V = spaces[layer - 1]
         idle = full[f"W{layer}"] @ V[:, 2 * r :] / rho_case[:, None, None]
         frozen.append((idle - idle[0]).abs().max())
@@ -455,7 +455,7 @@ claims.check("parsimony-no-block", end_count[2:], 0)
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-rho", "caption": "The shared singular value in both cases, with and without weight decay λ: measured in the first layer (markers, the median singular value) and computed from the recursion (lines). Right: the square case without weight decay over a longer time, with the power law {eq}`eq-power-law` dotted."}, "image": {"alt": "Two panels against the step. Left, four lines from 0.8: the wide case is constant without weight decay and sinks to 0.71 with it; the square case falls to 0.44 without and 0.41 with it. Markers lie on every line. Right, on logarithmic axes, a dotted curve leaves 0.8 after some ten steps and turns into a line of slope minus one quarter; markers, from step 25 on, lie on it."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.2))
 long = gradient_descent(
-    init_weights([d] * 4, 0.8, generator=generator, dtype=torch.float64),
+    init_weights([d] * 4, 0.8, **F64),
     None,
     3 * orthogonal(d, r) @ orthogonal(r, d),
     lr=0.02,
@@ -471,19 +471,22 @@ for ((case, decay), (measured, law)), marker in zip(
               color=drawn.get_color(), label=f"{case}, λ = {decay}")  # fmt: skip
 left.set(xlabel="step", title="ρ(t)")
 left.legend(fontsize="small")
+
+
+def power_law(steps):
+    """Equation eq-power-law for this run."""
+    power = 2 * (L - 1)
+    return (0.8**-power + power * 0.02 * steps) ** (-1 / power)
+
+
 time = torch.from_numpy(np.geomspace(1, 20_000, 100))
-power_law = (0.8 ** (-2 * (L - 1)) + 2 * (L - 1) * 0.02 * time) ** (
-    -1 / (2 * (L - 1))
-)
 right.loglog(long.steps[1:], long["median"][1:], "o", markersize=4)
-right.loglog(time, power_law, "k:")
+right.loglog(time, power_law(time), "k:")
 right.set(xlabel="step", title="square, λ = 0")
 plt.show()
 
 # %%
-formula = (0.8 ** (-2 * (L - 1)) + 2 * (L - 1) * 0.02 * long.steps) ** (
-    -1 / (2 * (L - 1))
-)
+formula = power_law(long.steps)
 claims.check("parsimony-power-law", long["median"] / formula, 1, rel=0.02)
 
 # %% [markdown]
@@ -511,9 +514,7 @@ claims.check("parsimony-reduced", torch.stack(reduced_gap), below=1e-10)
 # full width.
 
 # %%
-big_start = init_weights(
-    [500] * 4, 0.1, generator=generator, dtype=torch.float64
-)
+big_start = init_weights([500] * 4, 0.1, **F64)
 big_target = 10 * orthogonal(500, r) @ orthogonal(r, 500)
 run = reduced_gradient_descent(
     big_start, None, big_target, r, lr=0.01, steps=2000, record_every=[2000]
@@ -545,7 +546,7 @@ print("learned to 1 %:       ", bool(distance < 0.01))
 
 # %%
 SCALES = (1.0, 0.3, 0.1)
-unit = init_weights([d] * 4, generator=generator, dtype=torch.float64)
+unit = init_weights([d] * 4, **F64)
 halfway, tails = {}, []
 for scale in SCALES:
     run = gradient_descent(
@@ -618,9 +619,7 @@ claims.check("parsimony-all-times", highest, below=1 + 1e-9)
 momentum_gap = []
 for case, decay in CASES:
     outputs, covered = (d, L) if case == "square" else (r, L - 1)
-    W = init_weights(
-        [d] * L + [outputs], 0.8, generator=generator, dtype=torch.float64
-    )
+    W = init_weights([d] * L + [outputs], 0.8, **F64)
     target = 3 * orthogonal(outputs, r) @ orthogonal(r, d)
     heavy = gradient_descent(
         W, None, target, lr=0.005, steps=300, weight_decay=decay, momentum=0.9
@@ -628,10 +627,10 @@ for case, decay in CASES:
     rho_heavy = bulk_singular_value(
         0.8, L, 0.005, decay, 300, case, momentum=0.9
     )
-    for layer in range(1, covered + 1):
-        values = torch.linalg.svdvals(heavy[f"W{layer}"])
-        gaps = (values - rho_heavy[:, None]).abs().sort(dim=1).values
-        momentum_gap.append(gaps[:, : d - 2 * r])
+    momentum_gap += [
+        gaps_to(rho_heavy, heavy[f"W{layer}"])
+        for layer in range(1, covered + 1)
+    ]
 claims.check("parsimony-momentum", torch.cat(momentum_gap), below=1e-9)
 
 # %% [markdown]
@@ -646,11 +645,9 @@ claims.check("parsimony-momentum", torch.cat(momentum_gap), below=1e-9)
 # factor of nine.
 
 # %%
-start_wide = init_weights(
-    [d, d, d, r], 1.0, generator=generator, dtype=torch.float64
-)
-gaussian = torch.randn(d, 300, generator=generator, dtype=torch.float64)
-targets = torch.randn(r, 300, generator=generator, dtype=torch.float64)
+start_wide = init_weights([d, d, d, r], 1.0, **F64)
+gaussian = torch.randn(d, 300, **F64)
+targets = torch.randn(r, 300, **F64)
 spread = torch.linspace(0.5, 1.5, d, dtype=torch.float64)
 INPUTS = {
     "whitened": orthogonal(d, 300) * 300**0.5,
@@ -911,9 +908,7 @@ except ValueError as error:
 
 # %%
 outputs = 10
-W = init_weights(
-    [d, d, d, outputs], 0.8, generator=generator, dtype=torch.float64
-)
+W = init_weights([d, d, d, outputs], 0.8, **F64)
 target = 3 * orthogonal(outputs, r) @ orthogonal(r, d)
 run = gradient_descent(W, None, target, lr=0.02, steps=200)
 values = torch.linalg.svdvals(run["W1"][200])
@@ -969,10 +964,10 @@ for case in ("wide", "square"):
 # only $C$ varies.)
 
 # %%
-teacher = torch.randn(r, d, generator=generator, dtype=torch.float64) / d**0.5
+teacher = torch.randn(r, d, **F64) / d**0.5
 sizes, ratios = [100, 1000, 10_000, 100_000], []
 for size in sizes:
-    inputs = torch.randn(d, size, generator=generator, dtype=torch.float64)
+    inputs = torch.randn(d, size, **F64)
     run = gradient_descent(
         start_wide, inputs, teacher @ inputs, lr=0.3, steps=300,
         reduction="mean", record_every=[0, 300],
@@ -1007,9 +1002,7 @@ print("exponent between -1.3 and -0.7:", -1.3 < slope < -0.7)
 # %%
 ratios = []
 for scale in (1.0, 0.3, 0.1):
-    W = init_weights(
-        [d, d, d, r], scale, "normal", generator=generator, dtype=torch.float64
-    )
+    W = init_weights([d, d, d, r], scale, "normal", **F64)
     run = gradient_descent(
         W, None, 3 * orthogonal(r, d), lr=0.02, steps=2000,
         record_every=[0, 2000],

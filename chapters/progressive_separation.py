@@ -306,6 +306,7 @@ claims.check("separation-tail-nc1", tail["nc1"], below=2.6)
 
 # %%
 n, d = 10, 50
+F64 = {"generator": generator, "dtype": torch.float64}
 classes = torch.arange(5).repeat_interleave(n)
 X = torch.eye(
     d, dtype=torch.float64
@@ -317,7 +318,7 @@ def train_linear(depth, scale, *, samples=X, targets=Y, kind="orthogonal"):
     """Train a deep linear network to zero loss; return its weights before and after."""
     before = init_weights(
         [len(samples)] * depth + [len(targets)], scale, kind,
-        generator=generator, dtype=torch.float64,
+        **F64,
     )  # fmt: skip
     signal = targets.square().sum(1).max().sqrt() ** (1 / depth)
     lr = 0.5 / (depth * signal ** (2 * depth - 2)).item()
@@ -474,22 +475,25 @@ print("networks:", len(record.values))
 print("made by: ", record.provenance["command"])
 
 
-def ratio_to_law(row):
-    """Measured factors of all layers over equation eq-decay."""
-    names = ("scale", "depth", "samples_per_class", "output_scale")
-    prediction = predicted_decay(*(row[name] for name in names))
-    return torch.tensor(row["ratios"]) / prediction
-
-
-plain = [ratio_to_law(row) for row in record.values]
+laws = [
+    predicted_decay(
+        row["scale"],
+        row["depth"],
+        row["samples_per_class"],
+        row["output_scale"],
+    )
+    for row in record.values
+]
+ratios = [torch.tensor(row["ratios"]) for row in record.values]
 corrections = [torch.tensor(row["corrections"]) for row in record.values]
+plain = [ratio / law for ratio, law in zip(ratios, laws, strict=True)]
 exact = [a / b for a, b in zip(plain, corrections, strict=True)]
 losses = [row["loss"] for row in record.values]
 claims.check("separation-zero-loss", losses, below=1.01e-20)
 claims.check("separation-decay", torch.cat(exact), 1, rel=0.03)
 claims.check("separation-decay-plain", torch.cat(plain), above=0.91, below=1)
 
-orders, changes = [], []
+orders, changes, first_layer = [], [], {}
 for size in (5, 10, 20):  # samples per class; four layers, no output scale
     rows = [
         i
@@ -497,9 +501,10 @@ for size in (5, 10, 20):  # samples per class; four layers, no output scale
         if (row["samples_per_class"], row["depth"]) == (size, 4)
         and row["output_scale"] == 1
     ]
-    scales = np.log([record.values[i]["scale"] for i in rows])
-    gaps = np.log([1 - exact[i][0].item() for i in rows])
-    orders.append(np.polyfit(scales, gaps, 1)[0])
+    scales = [record.values[i]["scale"] for i in rows]
+    gaps = [[1 - a[i][0].item() for i in rows] for a in (plain, exact)]
+    first_layer[size] = scales, *gaps
+    orders.append(np.polyfit(np.log(scales), np.log(gaps[1]), 1)[0])
     first = torch.stack([corrections[i][0] for i in rows])
     changes.append((first.max() - first.min()) / (1 - first).min())
 claims.check("separation-decay-order", orders, 2, abs=0.1)
@@ -508,35 +513,19 @@ claims.check("separation-correction-stays", changes, below=0.05)
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-grid", "caption": "Fifty-four trained networks. Left: measured factor per layer (geometric mean) against {eq}`eq-decay`; on the dashed line they would be equal. Right: relative gap of the first layer's factor, without output scale and with $L = 4$, to {eq}`eq-decay` (open) and to {eq}`eq-decay-exact` (filled). The first does not vanish with $\\varepsilon$; the second falls like $\\varepsilon^2$ (dotted)."}, "image": {"alt": "Two panels with logarithmic axes. Left, 54 points lie on or slightly below a diagonal from 0.004 to 0.2. Right, gaps against scale for five, ten and twenty samples per class: open markers are flat at about 0.07, 0.023 and 0.012; filled ones fall from between 0.004 and 0.009 at scale 0.3 to below 0.001 at scale 0.1, parallel to a dotted line of slope two."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.5))
 for depth, marker in zip((4, 6, 8), "os^", strict=True):
-    chosen = [row for row in record.values if row["depth"] == depth]
-    predictions = [
-        predicted_decay(
-            row["scale"], depth, row["samples_per_class"], row["output_scale"]
-        )
-        for row in chosen
-    ]
-    measured = [np.exp(np.mean(np.log(row["ratios"]))) for row in chosen]
-    left.loglog(
-        predictions, measured, marker, markersize=4, label=f"L = {depth}"
-    )
+    rows = [i for i, row in enumerate(record.values) if row["depth"] == depth]
+    predicted = [laws[i] for i in rows]
+    measured = [ratios[i].log().mean().exp().item() for i in rows]
+    left.loglog(predicted, measured, marker, markersize=4, label=f"L = {depth}")
 left.loglog([0.004, 0.25], [0.004, 0.25], "k--", linewidth=1)
 left.set(xlabel="predicted", ylabel="measured $D_{l+1} / D_l$")
 left.legend()
-for (size, marker), colour in zip({5: "o", 10: "s", 20: "^"}.items(), COLOURS, strict=False):  # fmt: skip
-    chosen = [
-        row for row in record.values
-        if (row["depth"], row["samples_per_class"], row["output_scale"]) == (4, size, 1)
-    ]  # fmt: skip
-    scales = [row["scale"] for row in chosen]
-    ratios = np.array([
-        row["ratios"][0] / predicted_decay(row["scale"], 4, size) for row in chosen
-    ])  # fmt: skip
-    corrections = np.array([row["corrections"][0] for row in chosen])
-    right.loglog(
-        scales, 1 - ratios, marker, markersize=5, mfc="none", color=colour
-    )
-    right.loglog(scales, abs(1 - ratios / corrections), marker, markersize=5,
-                 color=colour, label=f"n = {size}")  # fmt: skip
+for (size, (scales, *gaps)), marker, colour in zip(
+    first_layer.items(), "os^", COLOURS, strict=False
+):
+    style = {"marker": marker, "markersize": 5, "color": colour, "ls": "none"}
+    right.loglog(scales, gaps[0], mfc="none", **style)
+    right.loglog(scales, gaps[1], label=f"n = {size}", **style)
 guide = np.array([0.1, 0.3])
 right.loglog(guide, 0.05 * guide**2, "k:", linewidth=1)
 right.set(xlabel="ε", title="relative gap", xticks=[0.1, 0.2, 0.3])
@@ -608,7 +597,6 @@ claims.check("separation-balance-slide", imbalance, above=(d - 10) ** 0.5)
 # %%
 _, after = runs[4, 0.125]
 uncentred = profile_linear(after, X, classes, feature_separation)
-centred = profile_linear(after, X, classes, feature_separation)
 centred = profile_linear(
     after, X, classes, lambda z, y: feature_separation(z, y, centred=True)
 )
@@ -640,7 +628,7 @@ claims.check("separation-s-slide", centred, 0.75, abs=0.01)
 # Fifty inputs in 80 dimensions, orthonormal up to noise of 0.02 per entry:
 
 # %%
-L, scale, F64 = 5, 0.1, {"generator": generator, "dtype": torch.float64}
+L, scale = 5, 0.1
 near = init_weights([50, 80], **F64)[0]  # 50 orthonormal columns
 near = near + 0.02 * torch.randn(80, 50, **F64)
 _, near_end = train_linear(L, scale, samples=near)
@@ -695,7 +683,7 @@ plt.show()
 ESCAPES = {3: [0.2, 0.1, 0.05, 0.025], 4: [0.3, 0.2, 0.15, 0.1]}
 escapes, exponents = {}, []
 for L, scales in ESCAPES.items():
-    unit = init_weights([d] * L + [5], generator=generator, dtype=torch.float64)
+    unit = init_weights([d] * L + [5], **F64)
     sizes = torch.tensor(scales, dtype=torch.float64)[:, None, None]
     path = gradient_descent(
         [sizes * W for W in unit], X, Y, lr=0.02, steps=10_000,
@@ -710,7 +698,7 @@ claims.check("separation-escape-4", exponents[1], -2, abs=0.1)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-escape-time", "caption": "The price of a small start. Left: loss during training for $L = 4$. Right: steps until half of the loss is gone, with lines of slope $-(L-2)$."}, "image": {"alt": "Left, three curves of the loss against the step: each stays on a plateau at 25 and then drops to zero in a few steep stairs, within about 50 steps for scale 0.5, 175 for 0.25 and 700 for 0.125. Right, steps against scale on logarithmic axes for three and four layers, on straight lines of slope minus one and minus two."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.3))
-unit = init_weights([d] * 4 + [5], generator=generator, dtype=torch.float64)
+unit = init_weights([d] * 4 + [5], **F64)
 sizes = torch.tensor([0.5, 0.25, 0.125], dtype=torch.float64)
 path = gradient_descent(
     [sizes[:, None, None] * W for W in unit], X, Y, lr=0.02, steps=1500, record={}
@@ -944,7 +932,7 @@ print("equal to six digits:", bool((ratios - 1).abs().max() < 1e-6))
 # 1.33: the prediction is ten times larger, 0.51 in place of 0.051.
 
 # %%
-samples = init_weights([30, 50], generator=generator, dtype=torch.float64)[0]
+samples = init_weights([30, 50], **F64)[0]
 three_classes = torch.arange(3).repeat_interleave(10)
 three_targets = functional.one_hot(three_classes).T.double()
 for alpha in (1.0, 100.0):
