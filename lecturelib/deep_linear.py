@@ -359,6 +359,15 @@ def _descend(
     )
 
 
+def _moving_directions(weights, scale, left, right):
+    """Input directions that see Phi, or reach it: (..., d, 2r), of orthogonal weights.
+
+    Both conditions of the law of parsimony, for the leading singular vectors of Phi as columns.
+    """
+    backwards = end_to_end(weights).mT @ left / scale ** len(weights)
+    return torch.cat([right.expand(*backwards.shape[:-2], -1, -1), backwards], dim=-1)
+
+
 def _lefts(weights, inputs, targets):
     """Products W_{L:l+1} for l = 1 .. L-1, then the residual W_{L:1} X - Y."""
     lefts = [weights[-1]]

@@ -25,9 +25,9 @@ from lecturelib.deep_linear import (
     Trajectory,
     _check_chain,
     _descend,
+    _moving_directions,
     _rotated,
     _share,
-    end_to_end,
 )
 
 __all__ = [
@@ -176,9 +176,7 @@ def _subspaces(weights, scale, case, phi, rank):
     left, values, right = torch.linalg.svd(phi, full_matrices=False)
     if case == "square" and (values[..., rank] > _rounding(phi) * values[..., 0]).any():
         raise ValueError(f"rank={rank} is less than the rank of Y X^T")
-    backwards = end_to_end(weights).mT @ left[..., :rank] / scale ** len(weights)
-    rows = right.mT[..., :rank].expand(*backwards.shape[:-2], -1, -1)
-    moving = torch.cat([rows, backwards], dim=-1)
+    moving = _moving_directions(weights, scale, left[..., :rank], right.mT[..., :rank])
     V, _ = torch.linalg.qr(moving, mode="complete")
     subspaces = []
     for layer, weight in enumerate(weights, start=1):

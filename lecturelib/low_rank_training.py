@@ -1,0 +1,459 @@
+r"""Low-rank training: layers whose weights are products of thin matrices.
+
+A layer :math:`W = B A` with :math:`B` (d_out, r) and :math:`A` (r, d_in) is trained in place of a
+full one (:class:`FactorizedLinear`), or added to a frozen one (:class:`LoRALinear`). Both have
+``weight`` and ``bias`` like :class:`torch.nn.Linear` and fit wherever one does.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = [
+    "Cost",
+    "FactorizedLinear",
+    "LoRALinear",
+    "add_lora",
+    "directions",
+    "factorize_layers",
+    "training_cost",
+    "update_singular_values",
+]
+
+
+class FactorizedLinear(nn.Module):
+    r"""Linear layer with a weight of rank at most r, :math:`x \mapsto B A x + b`.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        :math:`d_{in}`, :math:`d_{out}`.
+    rank : int
+        r, between 1 and the smaller of the two.
+    bias : bool, optional
+        Whether to add b.
+
+    Attributes
+    ----------
+    A, B : torch.nn.Parameter, shapes (r, d_in) and (d_out, r)
+        The factors; a fresh layer has those of a fresh :class:`torch.nn.Linear`, truncated.
+    bias : torch.nn.Parameter, shape (d_out,), or None
+        b.
+
+    Raises
+    ------
+    ValueError
+        If the rank is out of range.
+
+    References
+    ----------
+    Lecture 002, "Low-Rank Training of Nonlinear Networks?"; Khodak et al. (2021), section 3, for
+    the start.
+
+    Examples
+    --------
+    >>> layer = FactorizedLinear(64, 32, rank=4)
+    >>> layer(torch.zeros(5, 64)).shape, layer.weight.shape
+    (torch.Size([5, 32]), torch.Size([32, 64]))
+    >>> sum(parameter.numel() for parameter in layer.parameters())
+    416
+    """
+
+    def __init__(self, in_features, out_features, rank, bias=True):
+        super().__init__()
+        self._take(nn.Linear(in_features, out_features, bias), rank)
+
+    @classmethod
+    def from_linear(cls, linear, rank):
+        """Factorise a layer: the best approximation of its weight of this rank, balanced."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer._take(linear, rank)
+        return layer
+
+    def _take(self, linear, rank):
+        _check_rank(rank, linear)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        left, values, right = torch.linalg.svd(linear.weight.detach(), full_matrices=False)
+        root = values[:rank].sqrt()
+        self.A = nn.Parameter(root.unsqueeze(1) * right[:rank])
+        self.B = nn.Parameter(left[:, :rank] * root)
+        self.bias = (
+            linear.bias if linear.bias is None else nn.Parameter(linear.bias.detach().clone())
+        )
+
+    @property
+    def weight(self):
+        """The product B A, shape (d_out, d_in)."""
+        return self.B @ self.A
+
+    def forward(self, inputs):
+        """Return the outputs, shape (…, d_out), of inputs (…, d_in)."""
+        return functional.linear(functional.linear(inputs, self.A), self.B, self.bias)
+
+    def extra_repr(self):
+        """Say the sizes."""
+        rank = len(self.A)
+        return f"in_features={self.in_features}, out_features={self.out_features}, rank={rank}"
+
+
+class LoRALinear(nn.Module):
+    r"""A frozen linear layer and a trained update of low rank, :math:`W_0 + \frac\alpha r B A`.
+
+    Parameters
+    ----------
+    base : torch.nn.Linear
+        The layer to adapt; it is kept, and frozen.
+    rank : int
+        r, between 1 and the smaller dimension.
+    alpha : float, optional
+        :math:`\alpha > 0`; with the default, r, the factor in front is one.
+
+    Attributes
+    ----------
+    A, B : torch.nn.Parameter, shapes (r, d_in) and (d_out, r)
+        The factors. B starts at zero, so that the layer starts as what it was.
+    merged : bool
+        Whether the update is part of ``base.weight`` at the moment.
+
+    Raises
+    ------
+    ValueError
+        If the rank or :math:`\alpha` is out of range.
+
+    References
+    ----------
+    Hu et al. (2022), section 4.1; lecture 002, "Low-rank Adaptation (LoRA) of Large Models?".
+
+    Examples
+    --------
+    >>> layer = LoRALinear(nn.Linear(64, 32), rank=4)
+    >>> inputs = torch.randn(5, 64)
+    >>> torch.equal(layer(inputs), layer.base(inputs))
+    True
+    >>> sum(p.numel() for p in layer.parameters() if p.requires_grad)
+    384
+    """
+
+    def __init__(self, base, rank, alpha=None):
+        super().__init__()
+        _check_rank(rank, base)
+        alpha = rank if alpha is None else alpha
+        if not alpha > 0:
+            raise ValueError(f"alpha must be positive, got {alpha}")
+        self.base = base.requires_grad_(False)
+        self.factor = alpha / rank
+        self.merged = False
+        like = base.weight
+        self.A = nn.Parameter(
+            torch.empty(rank, base.in_features, dtype=like.dtype, device=like.device)
+        )
+        self.B = nn.Parameter(
+            torch.zeros(base.out_features, rank, dtype=like.dtype, device=like.device)
+        )
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    @property
+    def weight(self):
+        """The weight with its update, shape (d_out, d_in)."""
+        return self.base.weight if self.merged else self.base.weight + self.factor * self.B @ self.A
+
+    @property
+    def bias(self):
+        """The bias of the frozen layer."""
+        return self.base.bias
+
+    def forward(self, inputs):
+        """Return the outputs, shape (…, d_out), of inputs (…, d_in)."""
+        outputs = self.base(inputs)
+        if self.merged:
+            return outputs
+        return outputs + self.factor * functional.linear(functional.linear(inputs, self.A), self.B)
+
+    @torch.no_grad()
+    def merge(self):
+        """Add the update to the frozen weight: inference then costs what it did before."""
+        if not self.merged:
+            self.base.weight += self.factor * self.B @ self.A
+            self.merged = True
+
+    @torch.no_grad()
+    def unmerge(self):
+        """Take the update out again, up to rounding."""
+        if self.merged:
+            self.base.weight -= self.factor * self.B @ self.A
+            self.merged = False
+
+
+def factorize_layers(model, rank, which):
+    r"""Replace linear layers of a model by factorised ones, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Contains the layers.
+    rank : int or dict of str to int
+        One rank for all, or one per name.
+    which : sequence of str
+        Names of the layers as in ``model.named_modules()``.
+
+    Returns
+    -------
+    torch.nn.Module
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If a name is not that of a linear layer, has no rank, or the rank does not fit; the model is
+        as it was then.
+
+    Notes
+    -----
+    A layer starts as the best approximation of what it was. Full: :math:`d_{in} d_{out}` weights;
+    factorised: :math:`r (d_{in} + d_{out})`.
+
+    References
+    ----------
+    Lecture 002, "Low-Rank Training of Nonlinear Networks?".
+
+    Examples
+    --------
+    >>> from lecturelib.networks import MLP
+    >>> net = factorize_layers(MLP([64, 128, 128, 10]), rank=10, which=["hidden.1.0"])
+    >>> net.hidden[1][0]
+    FactorizedLinear(in_features=128, out_features=128, rank=10)
+    """
+    if isinstance(rank, Mapping) and set(rank) != set(which):
+        raise ValueError(f"ranks are given for {sorted(rank)}, layers are {sorted(which)}")
+
+    def factorized(name, linear):
+        layer_rank = rank[name] if isinstance(rank, Mapping) else rank
+        return FactorizedLinear.from_linear(linear, layer_rank)
+
+    return _replace(model, which, factorized)
+
+
+def add_lora(model, rank, which, *, alpha=None):
+    r"""Freeze a model and give some of its linear layers a trained update of low rank, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        All its parameters are frozen; thaw a new head by ``model.head.requires_grad_(True)``.
+    rank : int
+        r of every update.
+    which : sequence of str
+        Names of the layers as in ``model.named_modules()``.
+    alpha : float, optional
+        As in :class:`LoRALinear`.
+
+    Returns
+    -------
+    torch.nn.Module
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If a name is not that of a linear layer, or a number does not fit; the model is as it was.
+
+    References
+    ----------
+    Hu et al. (2022), section 4.1; lecture 002, "Low-rank Adaptation (LoRA) of Large Models?".
+
+    Examples
+    --------
+    >>> from lecturelib.networks import MLP
+    >>> net = add_lora(MLP([64, 128, 10]), rank=2, which=["hidden.0.0"])
+    >>> [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+    ['hidden.0.0.A', 'hidden.0.0.B']
+    """
+    thawed = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    adapted = _replace(model, which, lambda name, linear: LoRALinear(linear, rank, alpha))
+    for parameter in thawed:
+        parameter.requires_grad_(False)
+    return adapted
+
+
+def _replace(model, which, build):
+    """Put ``build(name, layer)`` in the place of each linear layer named."""
+    modules = dict(model.named_modules())
+    if isinstance(which, str):
+        raise ValueError(f"which must be a sequence of names, got the string {which!r}")
+    for name in which:
+        if not name or not isinstance(modules.get(name), nn.Linear):
+            linear = [key for key, module in modules.items() if isinstance(module, nn.Linear)]
+            raise ValueError(f"{name!r} is not a linear layer of the model; these are: {linear}")
+    for name, layer in {name: build(name, modules[name]) for name in which}.items():
+        parent, _, child = name.rpartition(".")
+        setattr(modules[parent], child, layer)
+    return model
+
+
+def _check_rank(rank, linear):
+    limit = min(linear.in_features, linear.out_features)
+    if not 1 <= rank <= limit:
+        raise ValueError(f"rank must lie in 1 .. {limit}, got {rank}")
+
+
+@dataclass(frozen=True)
+class Cost:
+    r"""What a training step costs.
+
+    Attributes
+    ----------
+    parameters, trainable : int
+        Numbers, in all and of those that are trained.
+    forward_flops, step_flops : int
+        Floating-point operations of matrix products and convolutions, forwards, and forwards and
+        backwards; a multiplication and an addition count as two.
+    memory : int
+        Bytes: parameters, gradients and one momentum buffer for each trained one, and what the
+        backward pass keeps of the forward pass.
+    """
+
+    parameters: int
+    trainable: int
+    forward_flops: int
+    step_flops: int
+    memory: int
+
+
+def training_cost(model, inputs, labels, *, loss=functional.cross_entropy):
+    r"""Count what one step of SGD with momentum costs, by running it without an update.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        In the mode in which it is to be counted; its parameters and gradients are left as they are.
+    inputs : Tensor, shape (N, …)
+        A batch.
+    labels : Tensor, shape (N,)
+        Its labels.
+    loss : callable, optional
+        ``loss(logits, labels)`` → 0-d tensor.
+
+    Returns
+    -------
+    Cost
+
+    Notes
+    -----
+    Exact for what it names: FLOPs are those that PyTorch's counter sees, and saved tensors are
+    counted once each by their storage. Buffers such as running means, temporary memory and the
+    inputs themselves are not included.
+
+    Examples
+    --------
+    >>> cost = training_cost(nn.Linear(100, 10, bias=False), torch.randn(5, 100), torch.arange(5))
+    >>> cost.parameters, cost.forward_flops, cost.step_flops
+    (1000, 10000, 20000)
+    """
+    parameters = list(model.parameters())
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    buffers = list(model.buffers())
+    values = [buffer.clone() for buffer in buffers]
+    given = (*parameters, *buffers, inputs, labels)
+    known = {tensor.untyped_storage().data_ptr() for tensor in given}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    forward, backward = (FlopCounterMode(display=False) for _ in range(2))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), forward:
+        objective = loss(model(inputs), labels)
+    with backward:
+        torch.autograd.grad(objective, trainable, allow_unused=True)
+    for buffer, value in zip(buffers, values, strict=True):
+        buffer.copy_(value)
+    sizes = [parameter.numel() * parameter.element_size() for parameter in parameters]
+    slots = [2 * parameter.numel() * parameter.element_size() for parameter in trainable]
+    flops = forward.get_total_flops()
+    return Cost(
+        parameters=sum(parameter.numel() for parameter in parameters),
+        trainable=sum(parameter.numel() for parameter in trainable),
+        forward_flops=flops,
+        step_flops=flops + backward.get_total_flops(),
+        memory=sum(sizes) + sum(slots) + sum(kept.values()),
+    )
+
+
+def update_singular_values(weights):
+    r"""Follow the singular values of a layer's change, :math:`W(t) - W(0)`.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor, shapes (d_out, d_in)
+        The layer's weight at recorded times, as in ``history["weight"]`` of
+        :func:`~lecturelib.training.train` with the metric ``lambda net: net.layer.weight``.
+
+    Returns
+    -------
+    Tensor, shape (T, min(d_out, d_in)), float64
+        Descending; the first row is zero.
+
+    Raises
+    ------
+    ValueError
+        If there are no weights, or one is not a finite matrix.
+
+    References
+    ----------
+    Lecture 002, "The Evolution of Singular Spaces in More Generic Settings".
+
+    Examples
+    --------
+    >>> update_singular_values([torch.zeros(2, 3), torch.tensor([[2.0, 0, 0], [0, 1, 0]])])
+    tensor([[0., 0.],
+            [2., 1.]], dtype=torch.float64)
+    """
+    if not len(weights):
+        raise ValueError("need at least one weight")
+    stack = torch.stack(list(weights)).detach().double()
+    if stack.ndim != 3 or not stack.isfinite().all():
+        raise ValueError(f"weights must be finite matrices, got {tuple(stack.shape[1:])}")
+    return torch.linalg.svdvals(stack - stack[0])
+
+
+def directions(values, share=0.99):
+    r"""Count how many singular values hold a share of the squared norm.
+
+    Parameters
+    ----------
+    values : Tensor, shape (..., p)
+        Singular values, descending.
+    share : float, optional
+        In (0, 1].
+
+    Returns
+    -------
+    Tensor, shape (...), int64
+        The smallest k with :math:`\sum_{i \le k} \sigma_i^2 \ge \text{share} \sum_i \sigma_i^2`;
+        0 where all are zero.
+
+    Raises
+    ------
+    ValueError
+        If the share is out of range.
+
+    Examples
+    --------
+    >>> directions(torch.tensor([3.0, 1.0, 0.1])), directions(torch.tensor([3.0, 1.0, 0.1]), 0.8)
+    (tensor(2), tensor(1))
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be in (0, 1], got {share}")
+    squares = values.double().square()
+    missing = squares.sum(-1, keepdim=True) * share - squares.cumsum(-1)
+    tiny = torch.finfo(torch.float64).eps * squares.sum(-1, keepdim=True) * values.shape[-1]
+    return ((missing > tiny).sum(-1) + 1) * (squares.sum(-1) > 0)
