@@ -70,7 +70,10 @@ class FactorizedLinear(nn.Module):
 
     @classmethod
     def from_linear(cls, linear, rank):
-        """Factorise a layer: the best approximation of its weight of this rank, balanced."""
+        """Factorise a layer: the best approximation of its weight of this rank, balanced.
+
+        A singular value of zero gives zeros in both factors, which have no gradient.
+        """
         layer = cls.__new__(cls)
         nn.Module.__init__(layer)
         layer._take(linear, rank)
@@ -81,8 +84,8 @@ class FactorizedLinear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         left, values, right = torch.linalg.svd(linear.weight.detach(), full_matrices=False)
         root = values[:rank].sqrt()
-        self.A = nn.Parameter(root.unsqueeze(1) * right[:rank])
-        self.B = nn.Parameter(left[:, :rank] * root)
+        self.A = nn.Parameter((root.unsqueeze(1) * right[:rank]).contiguous())
+        self.B = nn.Parameter((left[:, :rank] * root).contiguous())
         self.bias = (
             linear.bias if linear.bias is None else nn.Parameter(linear.bias.detach().clone())
         )
@@ -119,7 +122,8 @@ class LoRALinear(nn.Module):
     A, B : torch.nn.Parameter, shapes (r, d_in) and (d_out, r)
         The factors. B starts at zero, so that the layer starts as what it was.
     merged : bool
-        Whether the update is part of ``base.weight`` at the moment.
+        Whether the update is part of ``base.weight`` at the moment. Not part of the
+        ``state_dict``: save and train it unmerged.
 
     Raises
     ------
@@ -147,6 +151,7 @@ class LoRALinear(nn.Module):
         if not alpha > 0:
             raise ValueError(f"alpha must be positive, got {alpha}")
         self.base = base.requires_grad_(False)
+        self.in_features, self.out_features = base.in_features, base.out_features
         self.factor = alpha / rank
         self.merged = False
         like = base.weight
@@ -174,6 +179,10 @@ class LoRALinear(nn.Module):
         if self.merged:
             return outputs
         return outputs + self.factor * functional.linear(functional.linear(inputs, self.A), self.B)
+
+    def extra_repr(self):
+        """Say the size of the update."""
+        return f"rank={len(self.A)}, factor={self.factor:g}, merged={self.merged}"
 
     @torch.no_grad()
     def merge(self):
@@ -216,7 +225,8 @@ def factorize_layers(model, rank, which):
     Notes
     -----
     A layer starts as the best approximation of what it was. Full: :math:`d_{in} d_{out}` weights;
-    factorised: :math:`r (d_{in} + d_{out})`.
+    factorised: :math:`r (d_{in} + d_{out})`. PyTorch's attention multiplies a factorised
+    ``out_proj`` out, which saves parameters, not operations.
 
     References
     ----------
@@ -229,14 +239,14 @@ def factorize_layers(model, rank, which):
     >>> net.hidden[1][0]
     FactorizedLinear(in_features=128, out_features=128, rank=10)
     """
-    if isinstance(rank, Mapping) and set(rank) != set(which):
-        raise ValueError(f"ranks are given for {sorted(rank)}, layers are {sorted(which)}")
-
-    def factorized(name, linear):
-        layer_rank = rank[name] if isinstance(rank, Mapping) else rank
-        return FactorizedLinear.from_linear(linear, layer_rank)
-
-    return _replace(model, which, factorized)
+    layers = _linear_layers(model, which)
+    ranks = rank if isinstance(rank, Mapping) else dict.fromkeys(layers, rank)
+    if set(ranks) != set(layers):
+        raise ValueError(f"ranks are given for {sorted(ranks)}, layers are {sorted(layers)}")
+    factorized = {
+        name: FactorizedLinear.from_linear(layer, ranks[name]) for name, layer in layers.items()
+    }
+    return _replace(model, factorized)
 
 
 def add_lora(model, rank, which, *, alpha=None):
@@ -274,25 +284,31 @@ def add_lora(model, rank, which, *, alpha=None):
     >>> [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     ['hidden.0.0.A', 'hidden.0.0.B']
     """
-    thawed = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    adapted = _replace(model, which, lambda name, linear: LoRALinear(linear, rank, alpha))
-    for parameter in thawed:
-        parameter.requires_grad_(False)
-    return adapted
+    layers = _linear_layers(model, which)
+    for layer in layers.values():  # before the first one is frozen
+        _check_rank(rank, layer)
+    adapted = {name: LoRALinear(layer, rank, alpha) for name, layer in layers.items()}
+    model.requires_grad_(False)
+    return _replace(model, adapted)
 
 
-def _replace(model, which, build):
-    """Put ``build(name, layer)`` in the place of each linear layer named."""
-    modules = dict(model.named_modules())
+def _linear_layers(model, which):
+    """Look up linear layers by their names."""
     if isinstance(which, str):
         raise ValueError(f"which must be a sequence of names, got the string {which!r}")
-    for name in which:
-        if not name or not isinstance(modules.get(name), nn.Linear):
+    modules = dict(model.named_modules())
+    layers = {name: modules.get(name) for name in which}
+    for name, layer in layers.items():
+        if not name or not isinstance(layer, nn.Linear):
             linear = [key for key, module in modules.items() if isinstance(module, nn.Linear)]
             raise ValueError(f"{name!r} is not a linear layer of the model; these are: {linear}")
-    for name, layer in {name: build(name, modules[name]) for name in which}.items():
+    return layers
+
+
+def _replace(model, layers):
+    for name, layer in layers.items():
         parent, _, child = name.rpartition(".")
-        setattr(modules[parent], child, layer)
+        setattr(model.get_submodule(parent), child, layer)
     return model
 
 
@@ -343,11 +359,16 @@ def training_cost(model, inputs, labels, *, loss=functional.cross_entropy):
     -------
     Cost
 
+    Raises
+    ------
+    ValueError
+        If no parameter is trained.
+
     Notes
     -----
     Exact for what it names: FLOPs are those that PyTorch's counter sees, and saved tensors are
     counted once each by their storage. Buffers such as running means, temporary memory and the
-    inputs themselves are not included.
+    inputs themselves are not included. Tensors on the meta device have no storage to count.
 
     Examples
     --------
@@ -357,6 +378,8 @@ def training_cost(model, inputs, labels, *, loss=functional.cross_entropy):
     """
     parameters = list(model.parameters())
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    if not trainable:
+        raise ValueError("no parameter of the model is trained")
     buffers = list(model.buffers())
     values = [buffer.clone() for buffer in buffers]
     given = (*parameters, *buffers, inputs, labels)
@@ -370,12 +393,14 @@ def training_cost(model, inputs, labels, *, loss=functional.cross_entropy):
         return tensor
 
     forward, backward = (FlopCounterMode(display=False) for _ in range(2))
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), forward:
-        objective = loss(model(inputs), labels)
-    with backward:
-        torch.autograd.grad(objective, trainable, allow_unused=True)
-    for buffer, value in zip(buffers, values, strict=True):
-        buffer.copy_(value)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), forward:
+            objective = loss(model(inputs), labels)
+        with backward:
+            torch.autograd.grad(objective, trainable, allow_unused=True)
+    finally:
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.copy_(value)
     sizes = [parameter.numel() * parameter.element_size() for parameter in parameters]
     slots = [2 * parameter.numel() * parameter.element_size() for parameter in trainable]
     flops = forward.get_total_flops()
@@ -417,11 +442,12 @@ def update_singular_values(weights):
     tensor([[0., 0.],
             [2., 1.]], dtype=torch.float64)
     """
-    if not len(weights):
-        raise ValueError("need at least one weight")
+    shapes = {tuple(weight.shape) for weight in weights}
+    if len(shapes) != 1 or len(min(shapes)) != 2:
+        raise ValueError(f"need matrices of one shape, got {sorted(shapes)}")
     stack = torch.stack(list(weights)).detach().double()
-    if stack.ndim != 3 or not stack.isfinite().all():
-        raise ValueError(f"weights must be finite matrices, got {tuple(stack.shape[1:])}")
+    if not stack.isfinite().all():
+        raise ValueError("weights must be finite")
     return torch.linalg.svdvals(stack - stack[0])
 
 
@@ -444,7 +470,7 @@ def directions(values, share=0.99):
     Raises
     ------
     ValueError
-        If the share is out of range.
+        If the share is out of range or a value is not finite.
 
     Examples
     --------
@@ -453,6 +479,8 @@ def directions(values, share=0.99):
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must be in (0, 1], got {share}")
+    if not values.isfinite().all():
+        raise ValueError("singular values must be finite")
     squares = values.double().square()
     missing = squares.sum(-1, keepdim=True) * share - squares.cumsum(-1)
     tiny = torch.finfo(torch.float64).eps * squares.sum(-1, keepdim=True) * values.shape[-1]
