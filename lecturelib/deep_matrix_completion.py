@@ -12,6 +12,7 @@ import math
 import time
 import warnings
 from dataclasses import dataclass
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -122,7 +123,7 @@ def low_rank_matrix(
     >>> torch.linalg.svdvals(target.dense())[:3].round(decimals=6)
     tensor([3., 1., 0.], dtype=torch.float64)
     """
-    rows, cols = (dim, dim) if isinstance(dim, int) else dim
+    rows, cols = (dim, dim) if isinstance(dim, Integral) else dim
     if not 1 <= rank <= min(rows, cols):
         raise ValueError(f"rank must lie in 1 .. {min(rows, cols)}, got {rank}")
     like = {"generator": generator, "dtype": dtype, "device": device}
@@ -130,8 +131,8 @@ def low_rank_matrix(
     if singular_values is None:
         singular_values = [math.sqrt(rows * cols / rank)] * rank
     strengths = torch.as_tensor(singular_values, dtype=dtype, device=left.device)
-    if strengths.shape != (rank,) or not (strengths >= 0).all():
-        raise ValueError(f"need {rank} singular values >= 0, got {singular_values}")
+    if strengths.shape != (rank,) or not ((strengths >= 0) & strengths.isfinite()).all():
+        raise ValueError(f"need {rank} finite singular values >= 0, got {singular_values}")
     return LowRankMatrix(left * strengths, right)
 
 
@@ -200,7 +201,7 @@ class Completion:
     test_error : Tensor, shape (T,)
         The same at the entries of ``test``; without one NaN.
     seconds : Tensor, shape (T,)
-        Wall time up to a record, without the time that recording took.
+        Wall time up to a record, the start included, without the time that recording took.
     """
 
     factors: list
@@ -328,10 +329,12 @@ def complete(
     (True, [(4, 60), (4, 4), (60, 4)])
     """
     _check_numbers(shape, rank, lr, depth, scale, steps, record_every)
-    if not factor_lr_ratio >= 0:
-        raise ValueError(f"factor_lr_ratio must not be negative, got {factor_lr_ratio}")
+    if not 0 <= factor_lr_ratio < math.inf:
+        raise ValueError(f"factor_lr_ratio must be in [0, inf), got {factor_lr_ratio}")
+    if factors not in ("surrogate", "gradient"):
+        raise ValueError(f'factors must be "surrogate" or "gradient", got {factors!r}')
     observed = _Observed(observations, shape)
-    history = _History(observed.norm, test=test, callback=callback)
+    history = _History(observed.norm, shape, test, callback)
     like = {
         "generator": generator,
         "dtype": observed.values.dtype,
@@ -349,7 +352,7 @@ def complete(
         target[observed.rows, observed.cols] = observed.values
         mask[observed.rows, observed.cols] = 1.0
         gradients = _DenseGradients(target, mask)
-    return _descend(chain, rates, gradients, history, steps, tol, record_every)
+    return _descend(chain, rates, gradients, history, lr, steps, tol, record_every)
 
 
 def factorize(
@@ -427,7 +430,7 @@ def factorize(
         raise ValueError(f"target must be a finite matrix, not zero, got {tuple(target.shape)}")
     shape = tuple(target.shape)
     _check_numbers(shape, rank, lr, depth, scale, steps, record_every)
-    history = _History(target.norm().item(), callback=callback)
+    history = _History(target.norm().item(), shape, None, callback)
     like = {"generator": generator, "dtype": target.dtype, "device": target.device}
     drawn = "full" if method == "compressed" else method
     chain = init_weights(_widths(drawn, shape, rank, depth), scale, **like)
@@ -444,7 +447,7 @@ def factorize(
         inside = U.mT @ target @ V
         gradients = _CoreGradients(inside)
         history.floor = (target - U @ inside @ V.mT).square().sum().item()
-    return _descend(chain, rates, gradients, history, steps, tol, record_every)
+    return _descend(chain, rates, gradients, history, lr, steps, tol, record_every)
 
 
 def alternating_least_squares(
@@ -485,6 +488,8 @@ def alternating_least_squares(
     ------
     ValueError, UserWarning
         As in :func:`complete`, but for ranks up to the smaller dimension.
+    FloatingPointError
+        If the penalty is so small that rounding leaves a row's system singular (in float32).
 
     Notes
     -----
@@ -509,7 +514,7 @@ def alternating_least_squares(
             f"got {rank}, {penalty}, {steps} and {record_every}"
         )
     observed = _Observed(observations, shape)
-    history, values = _History(observed.norm, test=test, callback=callback), observed.values
+    history, values = _History(observed.norm, shape, test, callback), observed.values
     like = {"generator": generator, "dtype": values.dtype, "device": values.device}
     _, B = _leading_vectors(observed, rank, like)
     A = B.new_zeros(shape[0], rank)
@@ -521,9 +526,10 @@ def alternating_least_squares(
         products = other.unsqueeze(2) * other.unsqueeze(1)
         grams = (matrix @ products.flatten(1)).unflatten(1, (rank, rank)) + ridge
         observed.hold(values)
-        return torch.cholesky_solve((matrix @ other).unsqueeze(2), torch.linalg.cholesky(grams))[
-            ..., 0
-        ]
+        roots, failed = torch.linalg.cholesky_ex(grams)
+        if failed.any():
+            raise FloatingPointError(f"penalty={penalty} drowns in rounding: try a larger one")
+        return torch.cholesky_solve((matrix @ other).unsqueeze(2), roots).squeeze(2)
 
     for step in trange(steps + 1, desc="alternating least squares", unit="step", leave=False):
         if step == steps or step % record_every == 0:
@@ -607,7 +613,7 @@ def soft_impute(
     if steps < 0 or record_every < 1:
         raise ValueError(f"need steps >= 0, record_every >= 1, got {steps} and {record_every}")
     observed = _Observed(observations, shape)
-    history, values = _History(observed.norm, test=test, callback=callback), observed.values
+    history, values = _History(observed.norm, shape, test, callback), observed.values
     like = {"generator": generator, "dtype": values.dtype, "device": values.device}
     U, V = _leading_vectors(observed, rank, like)
     shrunk = values.new_zeros(rank)  # Z = U diag(shrunk) V^T
@@ -637,8 +643,8 @@ def _check_numbers(shape, rank, lr, depth, scale, steps, record_every):
             "need depth >= 2, steps >= 0 and record_every >= 1, "
             f"got {depth}, {steps} and {record_every}"
         )
-    if not (lr > 0 and scale > 0):
-        raise ValueError(f"need lr > 0 and scale > 0, got {lr} and {scale}")
+    if not (0 < lr < math.inf and 0 < scale < math.inf):
+        raise ValueError(f"lr and scale must be positive and finite, got {lr} and {scale}")
 
 
 def _widths(method, shape, rank, depth):
@@ -657,14 +663,12 @@ def _compressed_start(observed, rank, depth, factors, scale, like):
     if factors == "surrogate":
         left, right = _leading_vectors(observed, 2 * rank, like)
         return [scale * right.mT, *_cores(depth - 2, rank, scale, like), scale * left]
-    if factors == "gradient":
-        left, right = _leading_vectors(observed, rank, like)
-        # An orthogonal start pairs the leading rows with random columns and the leading columns
-        # with random rows: V is taken to U, whatever it does elsewhere.
-        V = torch.linalg.qr(torch.cat([right, torch.randn(right.shape, **like)], dim=1)).Q
-        U = torch.linalg.qr(torch.cat([torch.randn(left.shape, **like), left], dim=1)).Q
-        return [V.mT, *_cores(depth, rank, scale, like), U]
-    raise ValueError(f'factors must be "surrogate" or "gradient", got {factors!r}')
+    left, right = _leading_vectors(observed, rank, like)
+    # An orthogonal start pairs the leading rows with random columns and the leading columns with
+    # random rows: V is taken to U, whatever it does elsewhere.
+    V = torch.linalg.qr(torch.cat([right, torch.randn(right.shape, **like)], dim=1)).Q
+    U = torch.linalg.qr(torch.cat([torch.randn(left.shape, **like), left], dim=1)).Q
+    return [V.mT, *_cores(depth, rank, scale, like), U]
 
 
 def _leading_vectors(observed, count, like):
@@ -679,7 +683,7 @@ def _leading_vectors(observed, count, like):
     return left[:, :count], basis @ small.mT[:, :count]
 
 
-def _descend(chain, rates, gradients, history, steps, tol, record_every):
+def _descend(chain, rates, gradients, history, lr, steps, tol, record_every):
     # Rows of V and U are gathered: that is their layout.
     chain[0], chain[-1] = chain[0].mT.contiguous().mT, chain[-1].contiguous()
     for step in trange(steps + 1, desc="gradient descent", unit="step", leave=False):
@@ -689,8 +693,7 @@ def _descend(chain, rates, gradients, history, steps, tol, record_every):
             error = history.record(step, chain, residual)
             if not math.isfinite(error):
                 raise FloatingPointError(
-                    f"gradient descent diverged by step {step} with lr={max(rates)}: "
-                    "try a smaller one"
+                    f"gradient descent diverged by step {step} with lr={lr}: try a smaller one"
                 )
             last = last or (tol is not None and error <= tol)
         if last:
@@ -757,6 +760,26 @@ def _layer_gradients(lefts, rights):
     return [*inner, rights[-1]]
 
 
+def _checked(observations, shape):
+    """Return rows and cols as int64, and values, if they are entries of a matrix of this shape."""
+    rows, cols, values = observations
+    if not (rows.ndim == 1 and rows.shape == cols.shape == values.shape and len(rows)):
+        shapes = [tuple(tensor.shape) for tensor in (rows, cols, values)]
+        raise ValueError(f"rows, cols and values must be (M,) with M >= 1, got {shapes}")
+    if rows.is_floating_point() or cols.is_floating_point() or not values.is_floating_point():
+        types = [tensor.dtype for tensor in (rows, cols, values)]
+        raise ValueError(f"rows and cols must be integers, values floating, got {types}")
+    if not values.isfinite().all():
+        raise ValueError("values must be finite")
+    for name, index, size in (("rows", rows, shape[0]), ("cols", cols, shape[1])):
+        if index.min() < 0 or index.max() >= size:
+            found = f"{index.min().item()} .. {index.max().item()}"
+            raise ValueError(f"{name} must lie in 0 .. {size - 1}, got {found}")
+    if not values.any():
+        raise ValueError("all values are zero")
+    return Observations(rows.long(), cols.long(), values)
+
+
 class _Observed:
     """Checked observations, and the sparse matrix that has any values at their places.
 
@@ -764,28 +787,14 @@ class _Observed:
     """
 
     def __init__(self, observations, shape):
-        rows, cols, values = observations
+        rows, cols, values = _checked(observations, shape)
         n_rows, n_cols = self.shape = tuple(shape)
-        if not (rows.ndim == 1 and rows.shape == cols.shape == values.shape and len(rows)):
-            shapes = [tuple(tensor.shape) for tensor in (rows, cols, values)]
-            raise ValueError(f"rows, cols and values must be (M,) with M >= 1, got {shapes}")
-        if rows.is_floating_point() or cols.is_floating_point() or not values.is_floating_point():
-            types = [tensor.dtype for tensor in (rows, cols, values)]
-            raise ValueError(f"rows and cols must be integers, values floating, got {types}")
-        if not values.isfinite().all():
-            raise ValueError("observed values must be finite")
-        for name, index, size in (("rows", rows, n_rows), ("cols", cols, n_cols)):
-            if index.min() < 0 or index.max() >= size:
-                found = f"{index.min().item()} .. {index.max().item()}"
-                raise ValueError(f"{name} must lie in 0 .. {size - 1}, got {found}")
         places, order = (rows * n_cols + cols).sort()
         if (places.diff() == 0).any():
             twice = places[1:][places.diff() == 0][0].item()
             raise ValueError(f"entry ({twice // n_cols}, {twice % n_cols}) is observed twice")
         self.rows, self.cols, self.values = rows[order], cols[order], values[order]
         self.norm = self.values.norm().item()
-        if self.norm == 0:
-            raise ValueError("all observed values are zero")
         self.by_columns = (self.cols * n_rows + self.rows).argsort()  # of the entries by rows
         self.by_rows = _sparse(self.rows, self.cols, self.shape, values.dtype)
         rows, cols = self.rows[self.by_columns], self.cols[self.by_columns]
@@ -838,8 +847,9 @@ def _predict(factors, rows, cols):
 class _History:
     """Errors and wall time of a run; the time that recording takes does not count."""
 
-    def __init__(self, norm, test=None, callback=None):
-        self.norm, self.floor, self.test, self.callback = norm, 0.0, test, callback
+    def __init__(self, norm, shape, test, callback):
+        self.norm, self.floor, self.callback = norm, 0.0, callback
+        self.test = None if test is None else _checked(test, shape)
         self.steps, self.train_errors, self.test_errors, self.seconds = [], [], [], []
         self.spent, self.resumed = 0.0, time.perf_counter()
 
