@@ -142,7 +142,7 @@ def observe(target, fraction, generator=None):
     Parameters
     ----------
     target : Tensor, shape (d_1, d_2), or LowRankMatrix
-        The matrix; all that has ``shape`` and ``predict(rows, cols)`` will do.
+        The matrix.
     fraction : float
         Share of the entries, in (0, 1]; their number is rounded.
     generator : torch.Generator, optional
@@ -316,8 +316,8 @@ def complete(
 
     References
     ----------
-    Yaras et al. (2023), section 4; Kwon et al. (2024), algorithm 1; lectures 000 and 001,
-    "Efficient Deep Matrix Completion".
+    Yaras et al. (2023); Kwon et al. (2024); lectures 000 and 001, "Efficient Deep Matrix
+    Completion".
 
     Examples
     --------
@@ -417,7 +417,7 @@ def factorize(
 
     References
     ----------
-    Yaras et al. (2023), section 4; lecture 002, "How to Achieve the Best of Two Worlds?".
+    Yaras et al. (2023); lecture 002, "How to Achieve the Best of Two Worlds?".
 
     Examples
     --------

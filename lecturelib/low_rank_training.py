@@ -52,8 +52,7 @@ class FactorizedLinear(nn.Module):
 
     References
     ----------
-    Lecture 002, "Low-Rank Training of Nonlinear Networks?"; Khodak et al. (2021), section 3, for
-    the start.
+    Lecture 002, "Low-Rank Training of Nonlinear Networks?"; Khodak et al. (2021), for the start.
 
     Examples
     --------
@@ -132,7 +131,7 @@ class LoRALinear(nn.Module):
 
     References
     ----------
-    Hu et al. (2022), section 4.1; lecture 002, "Low-rank Adaptation (LoRA) of Large Models?".
+    Hu et al. (2022), equation 3; lecture 002, "Low-rank Adaptation (LoRA) of Large Models?".
 
     Examples
     --------
@@ -275,7 +274,7 @@ def add_lora(model, rank, which, *, alpha=None):
 
     References
     ----------
-    Hu et al. (2022), section 4.1; lecture 002, "Low-rank Adaptation (LoRA) of Large Models?".
+    Hu et al. (2022), equation 3; lecture 002, "Low-rank Adaptation (LoRA) of Large Models?".
 
     Examples
     --------
