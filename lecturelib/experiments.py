@@ -187,7 +187,15 @@ def _scale_row(dim):
     # Half of the rate at which the descent would leave the solution; all singular values are equal.
     lr = 1 / (3 * fraction * (dim / 5**0.5) ** (4 / 3))
     run = complete(
-        seen, target.shape, rank=5, lr=lr, scale=0.3, tol=5e-4, test=test, generator=generator
+        seen,
+        target.shape,
+        rank=5,
+        lr=lr,
+        scale=0.3,
+        tol=5e-4,
+        test=test,
+        record_every=10,
+        generator=generator,
     )
     return {
         "dim": dim,
