@@ -15,12 +15,12 @@
 # # Deep matrix completion
 #
 # Somebody shows you 2000 of the 10 000 entries of a matrix and says that its rank is five. Can you fill in
-# the rest? You can, with a network that has a hundred times more weights than the matrix has degrees of
+# the rest? You can, with a network that has thirty times more weights than the matrix has degrees of
 # freedom, as long as it is deep, starts small, and is trained by gradient descent. Depth helps to find the
 # matrix, width helps to find it fast, and both make every step expensive. *The law of parsimony* promises a
 # way out: if training moves only a small piece of every layer, train that piece. For a matrix that is known
-# in full the promise holds to the last digit. For one with gaps it fails, and this chapter shows why, how it
-# is mended, and what remains of the savings.
+# in full the promise holds, up to an error that can be written down. For one with gaps it fails, and this
+# chapter shows why, how it is mended, and what remains of the savings.
 #
 # :::{admonition} Before you start
 # :class: tip
@@ -88,8 +88,8 @@ claims.strict(DATASET == "digits")
 #
 # Let $\Phi \in \mathbb R^{d \times d}$ have rank $r \ll d$, and let $\Omega$ be the set of places at which
 # we see its entries, $M$ of them. A rank-$r$ matrix has $r(2d - r)$ degrees of freedom, so $M$ must be at
-# least that, and there must be some entries in every row. The plan of the lectures is to write the unknown
-# matrix as a deep linear network and to fit it where we see something,
+# least that, with at least $r$ entries in every row and column (first exercise). The plan of the lectures is
+# to write the unknown matrix as a deep linear network and to fit it where we see something,
 #
 # $$
 # \ell(W_1, \dots, W_L) = \tfrac12 \sum_{(i,j) \in \Omega} \big( (W_{L:1})_{ij} - \Phi_{ij} \big)^2
@@ -100,13 +100,18 @@ claims.strict(DATASET == "digits")
 # (In the second form $\Omega$ is a matrix of ones and zeros and $\odot$ multiplies entry by entry.) With
 # $L = 2$ and thin matrices, $W_2 \in \mathbb R^{d \times r}$, this is the classical factorisation of Burer
 # and Monteiro {cite}`burer2003nonlinear`, and the rank is built in. With layers of width $d$ nothing is
-# built in: for any $L$ the minimisers of {eq}`eq-mc-loss` are *all* matrices that agree with what we see, and
-# almost all of them are useless. What singles out the right one can only be the way to it.
+# built in: for any $L$ the products at the minimisers of {eq}`eq-mc-loss` are *all* matrices that agree with
+# what we see, and almost all of them are useless. What singles out the right one can only be the way to it.
 #
-# The way is gradient descent from orthogonal layers, $W_l(0)^\top W_l(0) = \varepsilon^2 I$, with a small
-# $\varepsilon$. Here is a problem with $d = 50$ and $r = 3$, and 25 % of its entries. `complete` keeps the
-# observed entries as lists of rows, columns and values, and reports errors relative to the size of what
-# they are errors of.
+# The way is gradient descent from orthogonal layers, $W_l(0)^\top W_l(0) = \varepsilon^2 I$ (or
+# $W_l(0) W_l(0)^\top = \varepsilon^2 I$, if the layer has fewer rows than columns), with a small
+# $\varepsilon$. Here is a problem with $d = 50$ and $r = 3$, and 25 % of its entries.
+#
+# `complete` takes the observed entries as lists of rows, columns and values. `lr` is the rate $\eta$ for the
+# sum in {eq}`eq-mc-loss`, `scale` is $\varepsilon$, `rank` is $\hat r$, a guess of the rank from above, which
+# the full network ignores. It stops after `steps`, or once the error at the observed entries is below
+# `tol`, records every 100 steps, and reports errors as the norm of the difference over the norm of the
+# truth, at the observed entries and at those of `test`.
 
 # %%
 F64 = {"generator": generator, "dtype": torch.float64}
@@ -114,15 +119,14 @@ small = low_rank_matrix(50, 3, singular_values=[12, 10, 8], **F64)
 everything = observe(small, 1.0)  # all entries, to test on
 seen = observe(small, 0.25, generator)
 
-settings = {"rank": 3, "method": "full", "test": everything, "generator": generator}
-settings |= {"lr": 0.03, "scale": 0.01, "steps": 12_000, "tol": 1e-5}
+settings = {"rank": 3, "method": "full", "lr": 0.03, "scale": 0.01}
+settings |= {"steps": 12_000, "tol": 1e-5, "test": everything}
+settings |= {"generator": generator}
 run = complete(seen, small.shape, depth=3, **settings)
 claims.check("completion-finds", run.test_error[-1], below=0.01)
 
 # %% [markdown]
-# 625 entries, 291 degrees of freedom, 7500 weights, and the other 1875 entries come out right. (`rank` is
-# $\hat r$, a guess of the rank from above; in the full network only the compressed ones will make use of
-# it.)
+# 625 entries, 291 degrees of freedom, 7500 weights, and the other 1875 entries come out right.
 #
 # ## What depth buys
 #
@@ -141,10 +145,10 @@ for fraction in FRACTIONS:
         test_error[depth].append(run.test_error[-1].item())
 
 claims.check("completion-depth", test_error[3][2:4], below=0.001)
-claims.check("completion-shallow", test_error[2][2:4], above=0.01)
+claims.check("completion-shallow", test_error[2][2], above=0.02)
 claims.check("completion-overfit", train_error[2], below=0.002)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-depth", "caption": "Two and three layers of width 50, a target of rank 3: error at all entries (solid) and at the observed ones (dashed) after training. From 25 % on both networks reproduce what they see; only the deeper one has found the matrix."}, "image": {"alt": "Errors on a logarithmic axis over the share of entries observed. For two layers the error at all entries falls slowly, from about one half at 15 percent to about a thousandth at 50 percent. For three layers it is as large at 15 and 20 percent, drops below a ten-thousandth at 25 percent and stays there. The errors at the observed entries are below a thousandth for two layers throughout, and for three layers from 20 percent on."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-depth", "caption": "Two and three layers of width 50, a target of rank 3: error at all entries (solid) and at the observed ones (dashed) after training. From 25 % on both networks reproduce what they see, and the deeper one is much closer to the matrix. (At 15 % three layers were not done after 12 000 steps.)"}, "image": {"alt": "Errors on a logarithmic axis over the share of entries observed. For two layers the error at all entries falls slowly, from about one half at 15 percent to about a thousandth at 50 percent. For three layers it is larger than that at 15 percent, drops by orders of magnitude by 25 percent and stays low. The errors at the observed entries are below a thousandth for two layers throughout, and for three layers from 20 percent on."}}
 fig, ax = plt.subplots(figsize=(6, 3.4))
 for (depth, errors), marker, colour in zip(
     test_error.items(), "os", COLOURS, strict=False
@@ -163,22 +167,24 @@ plt.show()
 
 # %% [markdown]
 # The two-layer network fits the observed entries and has learned something else in between: it overfits.
-# Why is three better than two? Take the simplest case, in which all layers share their singular vectors and
-# have one singular value $w$ in a direction $u v^\top$, so that the product has $\sigma = w^L$ there. Let
-# $g = \langle -\nabla, u v^\top \rangle$ be the pull of the loss on that direction, $\nabla$ being the
-# gradient with respect to the product. In the limit of small steps every layer moves by
-# $\dot w = w^{L-1} g$, and so
+# Why is three better than two? Take the simplest case. The left singular vectors of each layer are the right
+# ones of the next, so that products multiply singular values; in one direction, $u$ on the left of the product
+# and $v$ on its right, all layers have the same singular value $s$ and the product has $\sigma = s^L$; and the
+# gradient $\nabla$ of the loss with respect to the product is diagonal in these bases, with
+# $g = -u^\top \nabla v$, the pull of the loss on this direction. In the limit of small steps every layer moves
+# by $\dot s = s^{L-1} g$, and so
 #
-# $$ \dot\sigma = L\, w^{L-1} \dot w = L\, \sigma^{2 - 2/L}\, g . $$ (eq-rich)
+# $$ \dot\sigma = L\, s^{L-1} \dot s = L\, \sigma^{2 - 2/L}\, g . $$ (eq-rich)
 #
-# (Arora et al. show the same for all balanced networks and all singular values, with the singular vectors
-# of the product {cite}`arora2019implicit`.) What is large grows faster: the rich get richer. For $L = 2$
-# the law is $\dot\sigma = 2 \sigma g$, exponential growth; when a direction has grown from $\varepsilon^2$ to
-# one, another with half the pull is at $\varepsilon$. For $L = 3$ it is $\dot\sigma = 3 \sigma^{4/3} g$,
-# and that explodes: $\sigma(t)^{-1/3} = \varepsilon^{-1} - g t$ reaches zero, which is infinite growth, at
-# $t = 1 / (g \varepsilon)$, and a direction with half the pull has grown by a factor of eight until then
-# (second exercise). The true directions pull hardest. The gaps pull as well, in many directions and less
-# hard, and depth leaves these behind.
+# (Arora et al. show the same for all balanced networks, with the singular vectors of the product
+# {cite}`arora2019implicit`.) What is large grows faster: the rich get richer. Let two directions start at
+# $\varepsilon^L$ and pull with constant $g$ and $\kappa g$, $\kappa < 1$. For $L = 2$ the law is
+# $\dot\sigma = 2 \sigma g$, exponential growth, and when the first direction is of size one, the second is at
+# $\varepsilon^{2 (1 - \kappa)}$. For $L = 3$ it is $\dot\sigma = 3 \sigma^{4/3} g$, and that explodes:
+# $\sigma(t)^{-1/3} = \varepsilon^{-1} - g t$ reaches zero, which is infinite growth, at
+# $t = 1 / (g \varepsilon)$, and until then the second direction has grown by the factor $(1 - \kappa)^{-3}$, a
+# constant (second exercise). What the gaps add pulls in many directions, less hard than the target, and depth
+# leaves it behind.
 #
 # ## What width buys
 #
@@ -194,39 +200,42 @@ for width in WIDTHS:
     own |= {"steps": 30_000, "record_every": 10}
     run = complete(wanted, small.shape, **settings | own)
     steps_needed.append(run.steps[-1].item())
-claims.check("completion-width", steps_needed[-1] / steps_needed[0], below=0.85)
+fewer = steps_needed[-1] / steps_needed[0]
+claims.check("completion-width", fewer, below=0.75)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-width", "caption": "Steps until three layers fit the observed entries to 0.1 %, by their width; 40 % observed, rank 3, $d = 50$, orthogonal start."}, "image": {"alt": "Steps over width, both from 4 to 48. The steps fall, not quite steadily, from about three thousand to less than two thousand."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-width", "caption": "Steps until three layers fit the observed entries to 0.1 %, by their width; 40 % observed, rank 3, $d = 50$, orthogonal start."}, "image": {"alt": "Steps over width, both from 4 to 48. The steps fall, steeply at first, to less than half."}}
 fig, ax = plt.subplots(figsize=(5, 2.8))
 ax.plot(WIDTHS, steps_needed, "o-")
 ax.set(xlabel="width of the layers", ylabel="steps", ylim=(0, None))
 plt.show()
 
 # %% [markdown]
-# Wider networks need fewer steps. The time goes into leaving the neighbourhood of zero, {eq}`eq-rich`, and
-# a wide random start overlaps more with the directions that are wanted: the input direction $v_1$ of a
-# singular pair reaches a layer of width $w$ with a share of about $\sqrt{w/d}$ of its length.
+# Wider networks need fewer steps, at the same rate $\eta$. A wide random start overlaps more with the
+# directions that are wanted: the first layer, with $w$ orthogonal rows in a random position, passes on the
+# share $w/d$ of the squared length of a given input direction, on average over starts. What it does not pass
+# on it has to learn.
 #
 # So over-parametrisation pays, and it costs. Three layers of width $d$ have $3 d^2$ weights, and a step
 # multiplies several $d \times d$ matrices, $O(L d^3)$ operations. For $d = 20\,000$ that would be 1.2
-# billion weights for a matrix with 400 million entries.
+# billion weights for a matrix with 400 million entries. {numref}`fig-mc-cost` measures it.
 #
-# ## All entries known: compression for free
+# ## All entries known: what compression costs
 #
 # Start with the easy case: every entry is observed, $\Omega = 1$, and we only want the factorisation. Then
 # {eq}`eq-mc-loss` is the loss of the previous chapters with whitened inputs $X = I$, and the law of
-# parsimony applies. Let $\hat r \ge r$, and take a $V \in \mathbb R^{d \times 2 \hat r}$ with orthonormal
-# columns whose span contains the rows of $\Phi$ and the columns of $\Phi$ carried backwards by
-# $W_{L:1}(0)^\top$. All that learns is inside. Put $U = \varepsilon^{-L}\, W_{L:1}(0)\, V$.
+# parsimony applies: input directions that $\Phi$ does not see, and that the start does not carry to where
+# $\Phi$ points, never learn. All that learns is in the complement.
 #
 # :::{prf:theorem} The compressed network
 # :label: thm-compressed
 #
-# Let all layers be $d \times d$ with $W_l(0)$ equal to $\varepsilon$ times an orthogonal matrix, let
-# $\operatorname{rank} \Phi \le \hat r < d/2$, and let $\Omega = 1$. Run gradient descent with rate $\eta$ on
-# the full network, and with the same $\eta$ on $2 \hat r \times 2 \hat r$ matrices
-# $\widetilde W_1, \dots, \widetilde W_L$ that start at $\varepsilon I$, with the loss
-# $\tfrac12 \| \widetilde W_{L:1} - U^\top \Phi V \|_F^2$. Then at all steps
+# Let $L \ge 2$, let all layers be $d \times d$ with $W_l(0)$ equal to $\varepsilon > 0$ times an orthogonal
+# matrix, let $\operatorname{rank} \Phi \le \hat r < d/2$, and let $\Omega = 1$. Let
+# $V \in \mathbb R^{d \times 2 \hat r}$ have orthonormal columns whose span contains the row space of $\Phi$
+# and the image of its column space under $W_{L:1}(0)^\top$, and let $U = \varepsilon^{-L}\, W_{L:1}(0)\, V$.
+# Run gradient descent with rate $\eta$ on the full network, and with the same $\eta$ on
+# $2 \hat r \times 2 \hat r$ matrices $\widetilde W_1, \dots, \widetilde W_L$ that start at $\varepsilon I$, with
+# the loss $\tfrac12 \| \widetilde W_{L:1} - U^\top \Phi V \|_F^2$. Then for $t = 0, 1, 2, \dots$
 #
 # $$
 # \big\| W_{L:1}(t) - U\, \widetilde W_{L:1}(t)\, V^\top \big\|_F = |\rho(t)|^L \sqrt{d - 2 \hat r} ,
@@ -236,26 +245,28 @@ plt.show()
 # :::
 #
 # :::{prf:proof}
-# By {prf:ref}`thm-parsimony`, in its square case and without weight decay, there are fixed orthogonal
-# $U_l$, $V_l$ with $V_{l+1} = U_l$ in which every layer is block diagonal, $\widetilde W_l(t)$ and
-# $\rho(t) I$, and in which it starts at $\varepsilon I$; any $d - 2 \hat r$ orthonormal idle directions may
-# be taken for the second block, here a basis of the complement of the columns of $V$. Products of such
-# layers are block diagonal as well: in the bases $U_L$, $V_1$ the end-to-end matrix has the blocks
-# $\widetilde W_{L:1}$ and $\rho^L I_{d - 2 \hat r}$. The first columns of $V_1$ are $V$ and those of $U_L$
-# are $\varepsilon^{-L} W_{L:1}(0) V = U$, so that $U \widetilde W_{L:1} V^\top$ is the first block and the
-# gap is the second, of Frobenius norm $|\rho|^L \sqrt{d - 2 \hat r}$.
+# Let the columns of $V_\perp$ complete those of $V$ to an orthonormal basis. They are $d - 2 \hat r$ idle
+# directions: $\Phi V_\perp = 0$ and $\Phi^\top W_{L:1}(0) V_\perp = 0$. By the proof of
+# {prf:ref}`thm-parsimony`, in its square case and without weight decay, which takes any orthonormal idle
+# directions, there are fixed orthogonal $U_l$, $V_l$ with $V_{l+1} = U_l$ and $V_1 = [V, V_\perp]$ in which
+# every layer is block diagonal, $U_l^\top W_l(t) V_l = \operatorname{diag}(B_l(t), \rho(t) I)$, with
+# $B_l(0) = \varepsilon I$. Products of such layers are block diagonal as well,
+# $U_L^\top W_{L:1} V_1 = \operatorname{diag}(B_{L:1}, \rho^L I_{d - 2 \hat r})$, and
+# $U_L = \varepsilon^{-L} W_{L:1}(0) V_1 = [U, U_\perp]$. So $W_{L:1} - U B_{L:1} V^\top =
+# \rho^L\, U_\perp V_\perp^\top$, which has the norm on the right of {eq}`eq-mc-gap`.
 #
-# It remains to see that the first blocks follow gradient descent on their own. In these bases the error
-# $W_{L:1} - \Phi$ is block diagonal too: idle directions see nothing of $\Phi$, so all of $\Phi$ is in the
-# first block, $U^\top \Phi V$. The gradient of layer $l$ is
-# $W_{L:l+1}^\top (W_{L:1} - \Phi) W_{l-1:1}^\top$, and its first block is made of first blocks only. It is
-# the gradient of the compressed loss.
+# It remains to see that $B_l = \widetilde W_l$ at all steps. Both start at $\varepsilon I$. Since
+# $\Phi V_\perp = 0$ and $U_\perp^\top \Phi = 0$, the error $W_{L:1} - \Phi$ is block diagonal in these bases
+# too, with first block $B_{L:1} - U^\top \Phi V$. The gradient of layer $l$ is
+# $W_{L:l+1}^\top (W_{L:1} - \Phi) W_{l-1:1}^\top$; its first block is made of first blocks only, and is the
+# gradient of the compressed loss at $B_1, \dots, B_L$. Equal matrices thus take equal steps.
 # :::
 #
-# With $\varepsilon = 0.1$ and $L = 3$ the gap is a thousandth of $\sqrt{d - 2\hat r}$ and shrinks. A step of
-# the compressed network costs $O(L \hat r^3)$, whatever $d$ is. `factorize` runs both; given generators in
-# the same state it draws the same start. We overestimate the rank, $\hat r = 8$ for $r = 5$, and look at both
-# products along the way.
+# With $\varepsilon = 0.1$ and $L = 3$ the gap is a thousandth of $\sqrt{d - 2\hat r}$ and shrinks, too slowly
+# to see. A step of the compressed network costs $O(L \hat r^3)$, whatever $d$ is. (That is no way to save
+# work here: $V$ takes an SVD of $\Phi$, after which there is nothing left to find. It says what to aim for.)
+# `factorize` runs both networks; given generators in the same state it draws the same start. We overestimate
+# the rank, $\hat r = 8$ for $r = 5$, and look at both products along the way.
 
 # %%
 d, r, guess, L, eps, lr = 100, 5, 8, 3, 0.1, 0.02
@@ -277,7 +288,7 @@ for _ in range(STEPS):
 rho = torch.tensor(rho, dtype=torch.float64)
 predicted = rho[::2] ** L * (d - 2 * guess) ** 0.5
 gap = torch.stack(
-    [(W - V).norm() for W, V in zip(*products.values(), strict=True)]
+    [(A - B).norm() for A, B in zip(*products.values(), strict=True)]
 )
 claims.check("completion-gap", gap / predicted, expected=1, rel=1e-10)
 
@@ -296,12 +307,15 @@ ax.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
+# The compressed network levels off as well: of its $2 \hat r = 16$ directions the target uses five, and the
+# others start at $\varepsilon^3$ and lose little of it.
+#
 # :::{admonition} Slide check: how many parameters?
 # :class: warning
 # The slides compare $L d^2$ parameters of the original network with $L \hat r^2$ of the compressed one
 # (lectures 000, 001 and 002, *The Simple Case: Deep Matrix Factorization*). The cores are
 # $2 \hat r \times 2 \hat r$, as the slides themselves say a little earlier, so that they have
-# $4 L \hat r^2$. And U and V must be stored as well, and once entries are missing they are trained: $4 d
+# $4 L \hat r^2$. And $U$ and $V$ must be stored as well, and once entries are missing they are trained: $4 d
 # \hat r$ more. For $d = 1000$, $\hat r = 5$ and $L = 3$ these are 300 and 20 000, against 3 million.
 # :::
 
@@ -315,8 +329,10 @@ claims.check(
 # ## Entries missing: why the trick fails
 #
 # Now the same with gaps, in the setting of Kwon et al. {cite}`kwon2024efficient`: $d = 100$, $r = 5$, and
-# 30 % of the entries. (Their step of 10 for the *mean* of the squares is $10/M$ for our sum.) The first
-# gradient is made of $\Omega \odot \Phi$ in place of $\Phi$, and so are the subspaces in which it moves.
+# 30 % of the entries, with singular values like those of a Gaussian matrix of this size. (Their step of 10
+# for half the *mean* of the squares is $10/M$ for half their sum. They know the rank; we go on guessing
+# $\hat r = 8$.) The first gradient is made of $\Omega \odot \Phi$ in place of $\Phi$, and so are the
+# subspaces in which it moves.
 
 # %%
 strengths = [19.9, 16.3, 13.8, 11.6, 9.9]
@@ -326,16 +342,22 @@ M = len(seen.values)
 
 with_zeros = torch.zeros(d, d, dtype=torch.float64)
 with_zeros[seen.rows, seen.cols] = seen.values
-masked_spectrum = torch.linalg.svdvals(with_zeros)
-spectrum = torch.linalg.svdvals(target.dense())
+left_zeros, masked_spectrum, _ = torch.linalg.svd(with_zeros)
+left_target, spectrum, _ = torch.linalg.svd(target.dense())
+cosines = torch.linalg.svdvals(left_zeros[:, :r].mT @ left_target[:, :r])
 claims.check("completion-rank", torch.linalg.matrix_rank(with_zeros), d)
+claims.check("completion-turned", cosines[-1], below=0.9)
 
 # %% [markdown]
-# A matrix with random gaps has full rank. Its leading singular vectors are close to those of $\Phi$, since
-# $\Omega \odot \Phi = p\, \Phi + {}$noise, where $p$ is the share of entries observed, but they are not the
-# same; and the law of parsimony, which promises that nothing else will ever move, has no idle directions to
-# offer. If $U$ and $V$ stay what the start and the leading $\hat r$ singular vectors of
-# $\Omega \odot \Phi$ make them, the best that any cores can do is the linear least-squares problem
+# The matrix with gaps has full rank. Write $\Omega \odot \Phi = p\, \Phi + N$, where $p$ is the share of
+# entries observed and $N$ is noise: the strongest singular vectors survive it, the weakest are half lost
+# (`cosines` are those of the principal angles between the leading five left ones). Worse, directions do not
+# stay idle. The proof of the law needs $(W_{L:1} - \Phi)\, v = \rho^L v'$ for an idle $v$ and its image $v'$;
+# now the error is $\Omega \odot (W_{L:1} - \Phi)$, and its product with $v$ points anywhere.
+#
+# If $U$ and $V$ nevertheless stay what the start and the leading $\hat r$ singular vectors of
+# $\Omega \odot \Phi$ make them, the product of the cores can be any matrix $C$, but none is better than the
+# solution of a linear least-squares problem,
 #
 # $$ \min_{C \in \mathbb R^{2 \hat r \times 2 \hat r}} \big\| \Omega \odot (U C V^\top - \Phi) \big\|_F . $$
 #
@@ -351,12 +373,12 @@ frozen = complete(
 
 V, *_, U = frozen.factors[0].mT, frozen.factors[-1]
 pairs = (U[seen.rows][:, :, None] * V[seen.cols][:, None, :]).flatten(1)
-best = pairs @ torch.linalg.lstsq(pairs, seen.values).solution
-floor = (best - seen.values).norm() / seen.values.norm()
+fitted = pairs @ torch.linalg.lstsq(pairs, seen.values).solution
+floor = (fitted - seen.values).norm() / seen.values.norm()
 claims.check("completion-floor", frozen.train_error[-1] / floor, 1, rel=0.1)
 claims.check("completion-stall", frozen.test_error[-1], above=0.1)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-stall", "caption": "Left: singular values of the target and of the same matrix with 70 % of the entries set to zero. Right: with fixed factors the error at the observed entries stalls where linear least squares says it must (dotted)."}, "image": {"alt": "Left, singular values on a logarithmic axis: the target has five between 9 and 20 and the rest near rounding, below the axis; the matrix with zeros has five between 3 and 7, followed by a slowly falling bulk that begins at about 3. Right, error over steps: near one at first, it falls between step five thousand and ten thousand and then stays at a little less than one half, on a dotted line."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-stall", "caption": "Left: singular values of the target and of the same matrix with 70 % of the entries set to zero. Right: with fixed factors the error at the observed entries stalls just above what linear least squares allows (dotted)."}, "image": {"alt": "Left, singular values on a logarithmic axis: the target has five between 9 and 20 and the rest near rounding, below the axis; the matrix with zeros has five between 3 and 7, followed by a slowly falling bulk that begins at about 3. Right, error over steps: near one at first, it descends in stairs and ends a little above a dotted line near one half."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3))
 left.semilogy(range(1, d + 1), spectrum, "o", markersize=4, label=r"$\Phi$")
 left.semilogy(
@@ -439,23 +461,10 @@ axes[0].set_ylabel("test error")
 plt.show()
 
 # %% [markdown]
-# With $\gamma > 0$ all of them find the matrix, and the surrogate start with $\gamma = 5$ does so in a third
-# of the steps of the full network, each of which costs a fraction.
-#
-# Why does one paper want $\gamma = 0.01$ and the other $5$? Because the two numbers are not the same
-# thing. Near the solution let a singular value of the product be $\sigma$. In the gradient form $U$ has
-# orthonormal columns, and a change $\delta$ of a column that belongs to $\sigma$ changes the product by
-# $\sigma \delta$: the loss curves like $p\, \sigma^2$ in this direction, and errors in it shrink by a factor
-# $1 - \gamma \eta\, p\, \sigma^2$ per step. In the surrogate form $U$ is one layer among $L$ and has the
-# size $\sigma^{1/L}$; the same change of the product is $\sigma^{1 - 1/L}\, \delta$, and the factor is
-# $1 - \gamma \eta\, p\, \sigma^{2 - 2/L}$. A $\gamma$ of the second kind does what
-#
-# $$ \gamma_{\text{gradient}} = \sigma^{-2/L}\, \gamma_{\text{surrogate}} $$ (eq-mc-gamma)
-#
-# does in the first. The larger the matrix, the larger $\sigma$ and the smaller the $\gamma$ of the first
-# kind. In the experiment of Yaras et al., with $d = 1000$, 20 % of the entries, $\varepsilon = 10^{-3}$ and
-# a rate of 5000 on the mean over all entries, it is 0.01. That run takes the better part of an hour
-# and is recorded:
+# With $\gamma > 0$ all of them find the matrix. Here are the two settings as they were published, each with
+# its own form: Kwon et al. as above, with $\hat r = 5$; Yaras et al. with $d = 1000$, 20 % of the entries,
+# $\varepsilon = 10^{-3}$, and a rate of 5000 for half the mean over *all* entries, 0.005 for our sum. That
+# takes most of an hour on one core, and is recorded.
 
 # %%
 record = recorded("completion-regimes")
@@ -463,16 +472,118 @@ published = {(row["setting"], row["gamma"]): row for row in record.values}
 last = {name: row["test_error"][-1] for name, row in published.items()}
 claims.check("completion-yaras", last["Yaras", 0.01], below=1e-3)
 claims.check("completion-yaras-frozen", last["Yaras", 0], above=0.01)
-claims.check("completion-kwon", [last["Kwon", g] for g in (1, 2, 5)], below=1e-4)
+by_kwon = [last["Kwon", gamma] for gamma in (1, 2, 5)]
+claims.check("completion-kwon", by_kwon, below=1e-4)
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-published", "caption": "The two published settings at full scale. Left, gradient start, $d = 1000$, 20 % of the entries. Right, surrogate start, $d = 100$, 30 %."}, "image": {"alt": "Two panels of test error on a logarithmic axis over steps. Left, with gamma zero the error descends in a few stairs to about one quarter and stays there; with 0.01 it follows the same stairs later and then drops below one part in a hundred thousand. Right, curves for gamma 1, 2 and 5 descend in stairs below one ten-thousandth, the sooner the larger gamma is."}}
+fig, axes = plt.subplots(1, 2, figsize=(7.5, 3), sharey=True)
+for ax, setting in zip(axes, ("Yaras", "Kwon"), strict=True):
+    styles = iter(["-", "--", "-."])
+    for (name, gamma), row in published.items():
+        if name == setting:
+            ax.semilogy(
+                row["steps"], row["test_error"], next(styles),
+                label=rf"$\gamma = {gamma}$",
+            )  # fmt: skip
+    ax.set(title=f"{setting} et al.", xlabel="step", ylim=(1e-6, 2))
+    ax.legend(fontsize=8)
+axes[0].set_xlim(0, 80_000)
+axes[0].set_ylabel("test error")
+plt.show()
+
+# %% [markdown]
+# Why does one paper want $\gamma = 0.01$ and the other up to 5? Near the solution, let a singular value of the
+# product be $\sigma$, made of a factor $u$ in $U$, the same in $V$, and a factor $c$ in each of $k$ cores:
+# $\sigma = u^2 c^k$. A change $\delta$ of $U$ in this direction changes the product by $(\sigma / u)\, \delta$,
+# one of a core by $(\sigma / c)\, \delta$, and of the square of that the loss sees the share $p$. Gradient
+# descent is stable only as long as rate times curvature, added up over all factors, is below two:
+#
+# $$ \eta\, p\, \sigma^2 \Big( \frac{2 \gamma}{u^2} + \frac{k}{c^2} \Big) < 2 . $$ (eq-mc-stable)
+#
+# How $\sigma$ is shared between factors and cores is decided by the start. Along gradient flow
+# $\frac1\gamma U^\top U - \widetilde W_L \widetilde W_L^\top$ does not change: both $U^\top \nabla_U$ and
+# $\nabla_{\widetilde W_L} \widetilde W_L^\top$ are $U^\top \nabla V \widetilde W_1^\top \cdots
+# \widetilde W_L^\top$, with $\nabla$ the gradient with respect to the product. In the surrogate form,
+# $u^2 = \varepsilon^2 + \gamma (c^2 - \varepsilon^2)$ and $k = L - 2$; in the gradient form
+# $u^2 = 1 + \gamma (c^2 - \varepsilon^2)$ and $k = L$. Solve for $c$ and evaluate the left side of
+# {eq}`eq-mc-stable`:
+
+
+# %%
+def sharpness(sigma, p, rate, gamma, form, eps, L=3):
+    """Rate times curvature at the solution, for the largest singular value."""
+    k, start = (L, 1.0) if form == "gradient" else (L - 2, eps**2)
+    low, high = 0.0, sigma  # bisection for the size c of the cores
+    for _ in range(100):
+        c = (low + high) / 2
+        u2 = start + gamma * (c**2 - eps**2)
+        low, high = (c, high) if u2 * c**k < sigma else (low, c)
+    return rate * p * sigma**2 * (2 * gamma / u2 + k / c**2)
+
+
+yaras = {"sigma": 62.9, "p": 0.2, "rate": 0.005, "eps": 1e-3}
+kwon = {"sigma": 19.9, "p": 0.3, "rate": 10 / M, "eps": 1e-2}
+for gamma in (0.01, 0.1, 1):
+    print(f"Yaras, γ = {gamma}: {sharpness(**yaras, gamma=gamma, form='gradient'):.2f}")
+for gamma in (1, 2, 5):
+    print(f"Kwon, γ = {gamma}: {sharpness(**kwon, gamma=gamma, form='surrogate'):.2f}")
+
+# %% [markdown]
+# At the rate of Yaras et al. the cores alone use up nearly half of what is stable, and $\gamma = 1$ is
+# beyond it. The rate of Kwon et al. leaves room for a large $\gamma$, and something to gain by it. To check
+# the explanation, give the gradient form the rate at which its sum is that of Yaras et al., on our small
+# problem: now $\gamma = 1$ should fail there as well.
+
+# %%
+faster = 0.0155
+kwon |= {"rate": faster, "form": "gradient"}
+
+
+def gradient_form(gamma):
+    """Test error that the gradient form reaches at the higher rate."""
+    own = common | gradient | {"lr": faster, "steps": 15_000, "tol": 2e-4}
+    try:
+        run = complete(seen, target.shape, factor_lr_ratio=gamma, **own)
+    except FloatingPointError:  # diverged
+        return float("inf")
+    return run.test_error[-1].item()
+
+
+stable = [sharpness(**kwon, gamma=gamma) for gamma in (0.01, 0.1)]
+claims.check("completion-stable", stable, below=2)
+claims.check("completion-unstable", sharpness(**kwon, gamma=1), above=2)
+reached = [gradient_form(gamma) for gamma in (0.01, 0.1)]
+claims.check("completion-gamma-small", reached, below=0.01)
+claims.check("completion-gamma-large", gradient_form(1) > 0.1)
 
 # %% [markdown]
 # :::{admonition} Slide check: which γ?
 # :class: warning
 # The slides give the remedy with a discrepant rate $\gamma \eta$ and no value (*From Deep Matrix
-# Factorization to Completion?*). The papers behind them use 0.01 and 1 to 5, for two different starts, of
-# which one has $L$ layers and the other $L + 2$. By {eq}`eq-mc-gamma` these do not contradict each other,
-# and neither number may be carried over to the other form.
+# Factorization to Completion?*). The papers behind them use 0.01 and 1 to 5. They do not contradict each
+# other: they differ in the form of the network, one with $L$ cores and orthonormal factors, the other with
+# $L$ layers in all, and in how close $\eta$ is to its limit. Neither number may be carried over.
 # :::
+#
+# And is it $\gamma$ that makes the surrogate form three times faster than the full network? With $\gamma = 5$
+# two of its three layers have five times the rate. Give both a rate near their limits instead, ten times
+# the published one, and $\gamma = 1$:
+
+# %%
+near_limit = {"lr": 100 / M, "record_every": 20}
+tuned = {
+    method: complete(
+        seen, target.shape, method=method, **LONG, **common | surrogate | near_limit
+    )
+    for method in ("full", "compressed", "narrow")
+}
+steps_tuned = {method: steps_to(run, 1e-4) for method, run in tuned.items()}
+ratio = steps_tuned["full"] / steps_tuned["compressed"]
+claims.check("completion-tuned", ratio, expected=1, abs=0.4)
+
+# %% [markdown]
+# They need about the same number of steps, ten times fewer than before. So compression does not save steps.
+# What it saves is the cost of each.
 #
 # ## Not the same as a narrow network
 #
@@ -486,6 +597,10 @@ times_slower = steps_to(narrow, 1e-3) / steps_to(regimes["surrogate", 1], 1e-3)
 claims.check("completion-narrow", times_slower, above=1.3)
 behind_full = steps_to(narrow, 1e-3) / steps_to(full, 1e-3)
 claims.check("completion-narrow-full", behind_full, above=1.2)
+ahead = steps_to(full, 1e-3) / steps_to(regimes["surrogate", 1], 1e-3)
+claims.check("completion-start", ahead, above=1)
+still = steps_tuned["narrow"] / steps_tuned["compressed"]
+claims.check("completion-narrow-tuned", still, above=1.3)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-narrow", "caption": "Three networks with the same $L = 3$ and the same rate: width 100 from a random start, width 16 from a random start, and width 16 from the start that the data suggest ($\\gamma = 1$)."}, "image": {"alt": "Test error on a logarithmic axis over 25 thousand steps. All three curves descend in stairs to one ten-thousandth; the compressed network arrives first, after about thirteen thousand steps, the full one soon after, the narrow one last, after more than twenty thousand."}}
 fig, ax = plt.subplots(figsize=(6, 3))
@@ -500,14 +615,15 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# The narrow network is slower than both, its full-width cousin included. That is the lectures' answer: no,
-# over-parametrised networks are easier to train. The compressed network keeps the ease, because a start of
-# width $d$ always contains the directions that are wanted and we have looked up which they are.
+# The narrow network is slower than both, its full-width cousin included, and stays behind the compressed one
+# at the higher rate too. That is the lectures' answer: no, over-parametrised networks are easier to train.
+# Width matters through the start. A random start of width $d$ contains all directions that are wanted, one of
+# width $2 \hat r$ only a share of each; the compressed network has looked up which they are.
 #
 # ## The cost of a step
 #
-# What have we saved? {eq}`eq-mc-comp` is a $d \times d$ matrix, and the published implementations multiply
-# it out in every step, $O(d^2 \hat r)$ operations and memory for $d^2$ numbers. There is no need: the loss
+# How much is saved? {eq}`eq-mc-comp` is a $d \times d$ matrix, and the code published with both papers
+# multiplies it out in every step, $O(d^2 \hat r)$ operations and memory for $d^2$ numbers. There is no need: the loss
 # wants $M$ entries of it. Write $E$ for the sparse matrix of the errors at these entries, $E_{ij} =
 # u_i^\top C v_j - \Phi_{ij}$ for $(i, j) \in \Omega$, where $u_i$ and $v_j$ are rows of $U$ and $V$ and $C
 # = \widetilde W_{L:1}$. All gradients come from two products of $E$ with thin matrices,
@@ -537,8 +653,9 @@ def sampled_step(V, C, U, seen, lr, gamma):
 
 starting = []
 one = complete(
-    seen, target.shape, factor_lr_ratio=5, scale=1.0, steps=1, **common,
-    callback=lambda step, factors: starting.append([F.clone() for F in factors]),
+    seen, target.shape, factors="surrogate", depth=3, factor_lr_ratio=5,
+    scale=1.0, steps=1, **common,
+    callback=lambda step, chain: starting.append([F.clone() for F in chain]),
 )  # fmt: skip
 first, core, last_layer = starting[0]
 V, C, U = sampled_step(first.mT, core, last_layer, seen, 10 / M, 5)
@@ -549,9 +666,9 @@ differences = [
 claims.check("completion-step", torch.stack(differences), below=1e-12)
 
 # %% [markdown]
-# With a fixed number of entries per row, $M = 200\, d$ here ($40\, r$ of them), a step should cost time
-# proportional to $d$. The figure measures it, next to the full network as far as that goes, and shows the
-# record of a run with $d$ up to 20 000: a matrix with 400 million entries.
+# With 200 entries per row on average, $M = 200\, d$, a step should cost time proportional to $d$. The figure
+# measures it, next to the full network as far as that goes, and shows the record of runs with $d$ up to
+# 20 000: a matrix with 400 million entries.
 
 # %%
 scale_record = recorded("completion-scale").values
@@ -573,10 +690,18 @@ def seconds_per_step(dim, method, steps):
     return run.seconds.diff().median().item()
 
 
-thin = {dim: seconds_per_step(dim, "compressed", 10) for dim in (500, 1000, 2000, 4000)}
+thin = {
+    dim: seconds_per_step(dim, "compressed", 10)
+    for dim in (500, 1000, 2000, 4000)
+}
 thick = {dim: seconds_per_step(dim, "full", 3) for dim in (250, 500, 1000)}
+largest = scale_record[-1]
+print(
+    f"d = {largest['dim']}: {largest['seconds']:.0f} s on one core,"
+    f" {largest['gigabytes']:.1f} GB"
+)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-cost", "caption": "Seconds per step over $d$, $L = 3$, $r = 5$, 200 observed entries per row: measured while this page was made (markers), and in the recorded run (crosses), with lines of slope one and three."}, "image": {"alt": "Seconds per step over d on logarithmic axes. Circles for the compressed network between d of 500 and 4000 and crosses up to 20 thousand lie along a line of slope one, from about a millisecond to less than a tenth of a second. Squares for the full network between 250 and 1000 rise along a line of slope three and are already higher at 1000 than the compressed network at 10 thousand."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-cost", "caption": "Seconds per step over $d$, $L = 3$, $r = 5$, 200 observed entries per row: measured while this page was made (markers), and in the recorded run (crosses), with lines of slope one and three."}, "image": {"alt": "Seconds per step over d on logarithmic axes. Circles for the compressed network between d of 500 and 4000 and crosses up to 20 thousand lie near a line of slope one. Squares for the full network between 250 and 1000 rise near a line of slope three, far above."}}
 fig, ax = plt.subplots(figsize=(6, 3.4))
 ax.loglog(*zip(*thin.items(), strict=True), "o", label="compressed")
 ax.loglog(*zip(*thick.items(), strict=True), "s", label="full")
@@ -608,47 +733,69 @@ plt.show()
 #
 # Matrix completion is old, and deep networks are not its standard tool. Two others deserve a look.
 # *Alternating least squares* fixes one of two thin factors and solves for the other, row by row, a small
-# linear system each {cite}`koren2009matrix`. *Soft-impute* minimises the nuclear norm, a convex problem: fill
-# the gaps with the current estimate, shrink the singular values by $\lambda$, repeat
-# {cite}`mazumder2010spectral`. Both see the same entries.
+# linear system each {cite}`koren2009matrix`; here it is told the rank, five. *Soft-impute* minimises half the
+# squared error plus $\lambda$ times the nuclear norm, a convex problem: fill the gaps with the current
+# estimate, shrink the singular values by $\lambda$, repeat {cite}`mazumder2010spectral`. Let them see the same
+# 30 %, and then what the first sentence of this chapter promised, 20 %.
 
 # %%
-als = alternating_least_squares(
-    seen, target.shape, rank=r, steps=40, test=everything, generator=generator
-)
+alone = {"test": everything, "generator": generator}
+als = alternating_least_squares(seen, target.shape, rank=r, steps=40, **alone)
 convex = soft_impute(
-    seen, target.shape, rank=4 * r, penalty=0.01, decay=0.97, steps=2000,
-    record_every=20, test=everything, generator=generator,
+    seen, target.shape, rank=40, penalty=0.01, decay=0.97, steps=1500,
+    record_every=20, **alone,
 )  # fmt: skip
 claims.check("completion-als", steps_to(als, 1e-4), below=40)
-claims.check("completion-convex", convex.test_error[-1], above=1e-3)
+reach = [
+    run.seconds[(run.test_error < 1e-4).nonzero()[0]].item()
+    for run in (tuned["compressed"], als)
+]
+claims.check("completion-als-time", reach[0] / reach[1], above=2)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-peers", "caption": "Test error over wall time, measured while this page was made: full network, compressed network (surrogate start, $\\gamma = 5$), alternating least squares, soft-impute."}, "image": {"alt": "Test error over seconds on logarithmic axes. Alternating least squares falls below one ten-thousandth after less than a hundredth of a second. The compressed network gets there after a few tenths of a second, the full network after several seconds. Soft-impute falls quickly at first and then levels off near one hundredth."}}
+less = observe(target, 0.2, generator)
+rate = {"lr": 50 / M, "steps": 20_000, "tol": 1e-4}
+on_less = {
+    method: complete(
+        less, target.shape, method=method, **common | surrogate | rate
+    )
+    for method in ("full", "compressed")
+}
+on_less["als"] = alternating_least_squares(less, target.shape, rank=r, **alone)
+others = [run.test_error[-1] for run in on_less.values()]
+claims.check("completion-fifth", others, below=0.01)
+convex_less = soft_impute(
+    less, target.shape, rank=60, penalty=0.01, decay=0.97, steps=1500,
+    record_every=100, **alone,
+)  # fmt: skip
+claims.check("completion-convex-fits", convex_less.train_error[-1], below=0.02)
+claims.check("completion-convex", convex_less.test_error[-1], above=0.1)
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-peers", "caption": "Test error over wall time with 30 % of the entries, measured while this page was made: full and compressed network at ten times the published rate, alternating least squares, soft-impute."}, "image": {"alt": "Test error over seconds on logarithmic axes. Alternating least squares falls below one ten-thousandth first by a wide margin, then the compressed network, then the full one. Soft-impute starts to fall early but slowly, and has not come below one thousandth when it ends."}}
 fig, ax = plt.subplots(figsize=(6, 3.2))
 for label, run, style in (
-    ("full", full, "-"),
-    ("compressed", regimes["surrogate", 5], "-."),
+    ("full", tuned["full"], "-"),
+    ("compressed", tuned["compressed"], "-."),
     ("alternating least squares", als, "--"),
     ("soft-impute", convex, ":"),
 ):
     ax.loglog(run.seconds, run.test_error, style, label=label)
-ax.set(xlabel="seconds", ylabel="test error", ylim=(2e-6, 2), xlim=(3e-4, 20))
+ax.set(xlabel="seconds", ylabel="test error", ylim=(2e-6, 2))
 ax.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
 # If all you want is the matrix, and you know its rank, solve for it: alternating least squares needs a
-# dozen rounds, and each costs about as much as a few steps of gradient descent. The convex program needs no
-# rank and no start, and pays with more entries: at 30 % its minimiser is not yet the target. What the
-# deep network has to offer is something else. It found the rank by itself ({numref}`fig-mc-depth`, at full
-# width), and it is the simplest model in which one can see why networks with more weights than data find
-# simple solutions, and how to train them for less.
+# dozen rounds and a fraction of the time. The convex program needs no rank and no start, and pays with
+# entries: from 20 % of them its solution is another matrix, which fits what is seen, while the networks and
+# alternating least squares still find $\Phi$. What the full network has to offer is that it needs to know
+# nothing of the rank. It is the simplest model in which one can see how a network with more weights than data
+# finds a simple solution, and how to train it for less.
 #
 # ## A real matrix
 #
 # The pixels of handwritten digits, one image per row, half of them missing. This matrix has no rank to
-# speak of: its singular values decay, and that is all. What does the low-rank bias make of it? We keep the
-# missing pixels as a test set, and compare depths.
+# speak of: its singular values decay, and that is all. What does the low-rank bias make of it? The missing
+# pixels serve as a test set. `callback` keeps the product at every record.
 
 # %%
 images = load(DATASET).inputs.flatten(1).double()
@@ -658,29 +805,34 @@ hidden[visible.rows, visible.cols] = False
 missing = Observations(*hidden.nonzero().mT, images[hidden])
 
 share, top = 0.5, torch.linalg.matrix_norm(images, 2).item()
-fits = {}
+fits, kept = {}, {2: [], 3: []}
 for depth, steps in ((2, 600), (3, 3000)):
+    limit = 2 / (depth * share * top ** (2 - 2 / depth))  # for stable steps
     fits[depth] = complete(
         visible, images.shape, rank=10, depth=depth, scale=0.1, steps=steps,
-        lr=0.5 / (depth * share * top ** (2 - 2 / depth)), test=missing,
-        record_every=50, generator=generator,
+        lr=limit / 4, test=missing, record_every=50, generator=generator,
+        callback=lambda step, chain, keep=kept[depth]: keep.append(
+            end_to_end(chain)
+        ),
     )  # fmt: skip
 seen_mean = images.masked_fill(hidden, 0).sum(0) / (~hidden).sum(0).clamp(min=1)
-baseline = (seen_mean[missing.cols] - missing.values).norm() / missing.values.norm()
+baseline = (seen_mean[missing.cols] - missing.values).norm()
+baseline /= missing.values.norm()
 lowest = {depth: fit.test_error.min() for depth, fit in fits.items()}
 claims.check("completion-digits", max(lowest.values()) / baseline, below=0.95)
 rises = [fit.test_error[-1] / fit.test_error.min() for fit in fits.values()]
-claims.check("completion-digits-overfit", rises, above=1.02)
+claims.check("completion-digits-overfit", rises, above=1.01)
+claims.check("completion-digits-depth", lowest[2] / lowest[3], below=0.97)
+best = {
+    depth: kept[depth][fit.test_error.argmin()] for depth, fit in fits.items()
+}
+spectra = {
+    depth: torch.linalg.svdvals(matrix) for depth, matrix in best.items()
+}
+many = [(values > 0.01 * values[0]).sum() for values in spectra.values()]
+claims.check("completion-digits-spectrum", many[0] - many[1], above=5)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-digits", "caption": "Rows of the pixel matrix as images: whole, with half of the pixels missing (grey), filled with the pixel's mean, and completed by two and by three layers (at the step of the smallest test error)."}, "image": {"alt": "Five rows of eight small images of digits. First row, the digits 0 to 7. Second row, the same with half of the pixels replaced by grey. Third row, missing pixels filled with a common blurred value: the digits are barely recognisable. Fourth and fifth row, completions in which the digits can be read, with noise around the strokes, a little less in the fourth row."}}
-best = {}
-for depth in fits:
-    steps = int(fits[depth].steps[fits[depth].test_error.argmin()])
-    best[depth] = complete(
-        visible, images.shape, rank=10, depth=depth, scale=0.1, steps=steps,
-        lr=0.5 / (depth * share * top ** (2 - 2 / depth)),
-        record_every=steps, generator=generator,
-    ).dense()  # fmt: skip
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-digits", "caption": "Rows of the pixel matrix as images: whole, with half of the pixels missing (grey), filled with the pixel's mean, and completed by two and by three layers (at the step of the smallest test error)."}, "image": {"alt": "Five rows of eight small images of digits. First row, the digits 0 to 7. Second row, the same with half of the pixels replaced by grey. Third row, missing pixels filled with a common blurred value: the digits are barely recognisable. Fourth and fifth row, completions in which the digits can be read."}}
 rows = {
     "whole": images,
     "seen": images.masked_fill(hidden, torch.nan),
@@ -700,10 +852,11 @@ for line, (name, matrix) in zip(axes, rows.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# All of it beats the pixel's mean, and nothing is exact, as there is nothing exact to find. The test error
-# falls and rises again: with real data one stops early. And depth is no virtue here. Three layers prefer few
-# singular values to many, {eq}`eq-rich`, and handwriting has many; two layers keep more of them. A bias helps
-# where it is true.
+# Both beat the pixel's mean, and neither is exact, as there is nothing exact to find. The test error falls
+# and rises again, so one stops early; we stopped where the hidden pixels say, in earnest you would hold back
+# some of the visible ones. And depth is no virtue here. Handwriting has many singular values that matter; at
+# their best two layers use all 20 that the width allows, three layers only half as many. A bias helps where
+# it is true.
 #
 # ## Exercises
 #
