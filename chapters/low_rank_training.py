@@ -52,6 +52,7 @@ if (
     )
 
 import copy
+from functools import cache
 
 import matplotlib.pyplot as plt
 import torch
@@ -135,8 +136,11 @@ for K, normalised in [*((K, False) for K in CLASSES), (10, True)]:
         updates[K, name] = values[-1]
         counts[K, name] = directions(values)[1:]
 
-at_start = [directions(torch.linalg.svdvals(history[name][0].cpu())) for name in history.values]
-print("directions of a random start:", [int(many) for many in at_start])
+at_start = [
+    int(directions(torch.linalg.svdvals(history[name][0].cpu())))
+    for name in history.values
+]
+print("directions of a random start:", at_start)
 final = {key: many[-1] for key, many in counts.items()}
 above = [final[K, "hidden 3"] - K for K in CLASSES]
 claims.check("lowrank-directions", above, below=5, above=-3)
@@ -300,6 +304,7 @@ claims.check("lowrank-savings-order", saved[0] > saved[1] > saved[2])
 # is not in the list: how fast thin products are depends on the machine.) Now the accuracy on digits the
 # networks have not seen.
 
+
 # %%
 def accuracy(net, inputs, labels):
     net.eval()
@@ -308,17 +313,24 @@ def accuracy(net, inputs, labels):
 
 
 SEEDS, RANKS = range(3), (10, 5, 2, 1)
-scores = {}
-for rank in (None, *RANKS):
+
+
+@cache
+def accuracies(rank, K=10):
+    """Accuracy on new and on training digits below K, a row for each seed."""
+    few, new_few = labels < K, new_labels < K
+    rows = []
     for seed in SEEDS:
         seed_everything(seed)
-        net = network(rank).to(DEVICE)
-        train(net, inputs, labels, **SETTINGS, seed=seed)
-        scores[rank, seed] = accuracy(net, new_inputs, new_labels)
-mean = {
-    rank: sum(scores[rank, seed] for seed in SEEDS) / len(SEEDS)
-    for rank in (None, *RANKS)
-}
+        net = network(rank, K).to(DEVICE)
+        train(net, inputs[few], labels[few], **SETTINGS, seed=seed)
+        on_new = accuracy(net, new_inputs[new_few], new_labels[new_few])
+        rows.append([on_new, accuracy(net, inputs[few], labels[few])])
+    return torch.tensor(rows)
+
+
+scores = {rank: accuracies(rank)[:, 0] for rank in (None, *RANKS)}
+mean = {rank: values.mean() for rank, values in scores.items()}
 claims.check("lowrank-rank-ten", mean[10] - mean[None], above=-0.02)
 claims.check("lowrank-rank-one", mean[1] - mean[None], below=-0.1)
 claims.check("lowrank-order", mean[10] - mean[2], above=0.04)
@@ -328,12 +340,14 @@ fig, ax = plt.subplots(figsize=(6, 3.2))
 order = RANKS[::-1]
 for seed, marker in zip(SEEDS, "o^s", strict=True):
     ax.plot(
-        range(4), [scores[rank, seed] for rank in order], marker, color=COLOURS[0],
+        range(4), [scores[rank][seed] for rank in order], marker, color=COLOURS[0],
         markersize=5, fillstyle="none",
     )  # fmt: skip
 ax.plot(range(4), [mean[rank] for rank in order], "-", color=COLOURS[0])
 ax.axhline(mean[None], color="0.3", linestyle="--", linewidth=1)
-thousands = {rank: f"{cost.parameters / 1000:.0f} k" for rank, cost in costs.items()}
+thousands = {
+    rank: f"{cost.parameters / 1000:.0f} k" for rank, cost in costs.items()
+}
 ax.text(0, mean[None], f"full, {thousands[None]}", va="bottom")
 ax.set_xticks(range(4), [f"rank {rank}\n{thousands[rank]}" for rank in order])
 ax.set(ylabel="test accuracy")
@@ -388,7 +402,8 @@ bytes_each = torch.tensor([0.376 / 5.588, 0.113 / low[0], 0.108 / low[1]])
 bytes_each *= 2**30 / 1e6
 claims.check("lowrank-table-memory", bytes_each, 72.5, abs=0.5)
 falls = torch.tensor([1.65 / 1.17, 5.588 / low[0], 9.588 / low[0]])
-claims.check("lowrank-table-flops", falls - torch.tensor([1.41, 3.35, 5.75]), 0, abs=0.01)
+falls -= torch.tensor([1.41, 3.35, 5.75])
+claims.check("lowrank-table-flops", falls, 0, abs=0.01)
 
 # %% [markdown]
 # ## The rank follows the number of classes
@@ -400,28 +415,17 @@ claims.check("lowrank-table-flops", falls - torch.tensor([1.41, 3.35, 5.75]), 0,
 
 # %%
 TRIED = (1, 2, 3, 5, 10)
-loss_of_accuracy, fitted = {}, {}
-for K in CLASSES:
-    few, new_few = labels < K, new_labels < K
-    reached = {}
-    for rank in (None, *TRIED):
-        on_new, on_old = [], []
-        for seed in SEEDS:
-            seed_everything(seed)
-            net = network(rank, K).to(DEVICE)
-            train(net, inputs[few], labels[few], **SETTINGS, seed=seed)
-            on_new.append(accuracy(net, new_inputs[new_few], new_labels[new_few]))
-            on_old.append(accuracy(net, inputs[few], labels[few]))
-        reached[rank] = sum(on_new) / len(SEEDS)
-        fitted[K, rank] = sum(on_old) / len(SEEDS)
-    for rank in TRIED:
-        loss_of_accuracy[K, rank] = reached[None] - reached[rank]
-
-enough = [loss for (K, rank), loss in loss_of_accuracy.items() if rank >= K]
+full_means = {K: accuracies(None, K).mean(0) for K in CLASSES}
+means = {(K, r): accuracies(r, K).mean(0) for K in CLASSES for r in TRIED}
+loss_of_accuracy = {
+    (K, rank): (full_means[K] - both)[0].item()
+    for (K, rank), both in means.items()
+}
+enough = [loss_of_accuracy[K, r] for K in CLASSES for r in TRIED if r >= K]
 claims.check("lowrank-enough", torch.tensor(enough), below=0.04)
 claims.check("lowrank-too-little", loss_of_accuracy[10, 1], above=0.15)
-claims.check("lowrank-fits", fitted[10, 2], above=0.95)
-claims.check("lowrank-fits-not", fitted[10, 1], below=0.95)
+claims.check("lowrank-fits", means[10, 2][1], above=0.95)
+claims.check("lowrank-fits-not", means[10, 1][1], below=0.95)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lr-classes", "caption": "Test accuracy lost against the full network, in percentage points (shade: its square root), when the last two hidden layers have rank $r$; mean of three seeds. Framed: $r = K$."}, "image": {"alt": "A table of coloured cells, classes 2, 3, 5, 10 across and ranks 1, 2, 3, 5, 10 up, each with the percentage points lost. Framed cells, where the rank is the number of classes, and all above them are pale, with small numbers. Below, for five and ten classes, the cells darken, most at ten classes and rank 1."}}
 grid = 100 * torch.tensor(
@@ -489,7 +493,8 @@ def adapted(base, kind, rank=None):
     return net
 
 
-WAYS = [("probe", None), *(("LoRA", rank) for rank in (1, 2, 4, 8)), ("full", None)]
+WAYS = [("probe", None), ("full", None)]
+WAYS += [("LoRA", rank) for rank in (1, 2, 4, 8)]
 TO_THE_END = {"optimizer": "lbfgs", "epochs": 30, "lr": 1.0}
 learned, nets = {}, {}
 for seed in SEEDS:
@@ -514,7 +519,10 @@ average = {way: sum(values) / len(values) for way, values in learned.items()}
 lora, full = average["LoRA", 4], average["full", None]
 claims.check("lowrank-lora", lora - full, above=-0.03)
 claims.check("lowrank-probe", average["probe", None] - full, below=0)
-worth = [lora - average["untrained", "LoRA"], full - average["untrained", "full"]]
+worth = [
+    lora - average["untrained", "LoRA"],
+    full - average["untrained", "full"],
+]
 claims.check("lowrank-pretraining", torch.tensor(worth), below=0.02)
 
 task_costs = {}
@@ -540,7 +548,9 @@ for kind, marker, colour in zip(names, "s^o", COLOURS, strict=False):
         markersize=8, label=names[kind],
     )  # fmt: skip
     for way, place in zip(chosen, where, strict=True):
-        ax.semilogx([place] * 3, learned[way], marker, color=colour, markersize=3)
+        ax.semilogx(
+            [place] * 3, learned[way], marker, color=colour, markersize=3
+        )
         if kind == "LoRA":
             ax.annotate(
                 f"r = {way[1]}", (place, average[way]), (0, -20),
@@ -572,8 +582,10 @@ net = nets["LoRA", 4].cpu().train()
 before, separate = net(batch), training_cost(net, batch, answers % K)
 for block in net.hidden:
     block[0].merge()  # the adapted layer of the block
-together = training_cost(net, batch, answers % K)  # any labels do for counting
-claims.check("lowrank-merge", (net(batch) - before).abs().max(), below=1e-4)
+# Any labels do for counting.
+together = training_cost(net, batch, answers % K)
+changed = (net(batch) - before).abs().max()
+claims.check("lowrank-merge", changed, below=1e-4)
 plain = task_costs["full", None].forward_flops
 claims.check("lowrank-merge-cost", together.forward_flops / plain, 1)
 claims.check("lowrank-lora-cost", separate.forward_flops / plain, above=1)
@@ -695,6 +707,7 @@ print("the first layer costs most:", alone[0] + 0.05 < min(alone[1:]))
 # :::::{solution-start} ex-lr-after
 # :class: dropdown
 # :::::
+
 
 # %%
 def refreshed(net):
