@@ -862,7 +862,6 @@ spectra = {
 }
 many = [(values > 0.01 * values[0]).sum() for values in spectra.values()]
 claims.check("completion-digits-spectrum", many[0] - many[1], above=5)
-print("singular values above 1 % of the largest:", [int(k) for k in many])
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-digits", "caption": "Rows of the pixel matrix as images: whole, with half of the pixels missing (grey), filled with the pixel's mean, and completed by two and by three layers (at the step of the smallest test error)."}, "image": {"alt": "Five rows of eight small images of digits. First row, the digits 0 to 7. Second row, the same with half of the pixels replaced by grey. Third row, missing pixels filled with a common blurred value: the digits are barely recognisable. Fourth and fifth row, completions in which the digits can be read."}}
 rows = {
@@ -887,7 +886,8 @@ plt.show()
 # Both beat the pixel's mean, and neither is exact, as there is nothing exact to find. The test error falls
 # and rises again, so one stops early; we stopped where the hidden pixels say, in earnest you would hold back
 # some of the visible ones. And depth is no virtue here. Handwriting has many singular values that matter; at
-# their best two layers use all 20 that the width allows, three layers about half as many. A bias helps where
+# their best two layers use most of the 20 that the width allows, three layers about half of them, counting what
+# is above 1 % of the largest. A bias helps where
 # it is true.
 #
 # ## Exercises
