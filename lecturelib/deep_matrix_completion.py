@@ -472,8 +472,8 @@ def alternating_least_squares(
     rank : int
         Columns of the factors A and B.
     penalty : float, optional
-        :math:`\lambda > 0` in :math:`\sum_\Omega (A B^\top - \Phi)^2 + \lambda (\|A\|_F^2 +
-        \|B\|_F^2)`; a small one keeps rows with fewer than ``rank`` observations solvable.
+        :math:`\lambda > 0` below; a small one keeps rows with fewer than ``rank`` observations
+        solvable.
     steps : int, optional
         Largest number of pairs of solves.
     tol, record_every
@@ -493,6 +493,13 @@ def alternating_least_squares(
 
     Notes
     -----
+    What is minimised is
+
+    .. math::
+
+        \sum_{(i,j) \in \Omega} \big( (A B^\top)_{ij} - \Phi_{ij} \big)^2
+            + \lambda \big( \|A\|_F^2 + \|B\|_F^2 \big) .
+
     Each row of A is a least-squares problem of its own, whose Gram matrix sums :math:`b_j b_j^\top`
     over the observed j: one sparse product for all of them. A step takes :math:`O(M r^2 + d r^3)`.
 
@@ -563,7 +570,7 @@ def soft_impute(
     observations, shape, test, callback, generator
         As in :func:`complete`.
     penalty : float
-        :math:`\lambda > 0` in :math:`\frac12 \sum_\Omega (Z - \Phi)^2 + \lambda \|Z\|_*`.
+        :math:`\lambda > 0` below.
     rank : int
         Singular values kept, at most the smaller dimension: exact if the solution has no more.
     decay : float, optional
@@ -586,6 +593,12 @@ def soft_impute(
 
     Notes
     -----
+    What is minimised is
+
+    .. math::
+
+        \frac12 \sum_{(i,j) \in \Omega} \big( Z_{ij} - \Phi_{ij} \big)^2 + \lambda \|Z\|_* .
+
     Soft-impute fills the gaps with the current estimate Z and shrinks the singular values of the
     result by :math:`\lambda`. The filled matrix is the sparse residual plus the product Z, so that
     its SVD can be followed by alternating products without ever forming it:
