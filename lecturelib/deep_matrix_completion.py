@@ -727,8 +727,7 @@ class _SampledGradients:
         V, observed = first.mT, self.observed
         lefts, inner = _lefts(cores, None, 0) if cores else ([], None)
         along = U @ inner if cores else U
-        residual = _entries(along, V, observed.rows, observed.cols).sub_(observed.values)
-        observed.hold(residual)
+        residual = observed.hold_residual(along, V)
         on_V = observed.by_rows @ V
         slopes = [None] * len(chain)
         if cores:
@@ -812,6 +811,7 @@ class _Observed:
         self.by_rows = _sparse(self.rows, self.cols, self.shape, values.dtype)
         rows, cols = self.rows[self.by_columns], self.cols[self.by_columns]
         self.by_cols = _sparse(cols, rows, self.shape[::-1], values.dtype)
+        self.row_values, self.col_values = self.by_rows.values(), self.by_cols.values()
         for name, pattern in (("row", self.by_rows), ("column", self.by_cols)):
             empty = (pattern.crow_indices().diff() == 0).nonzero().flatten().tolist()
             if empty:
@@ -823,8 +823,14 @@ class _Observed:
 
     def hold(self, values):
         """Put values at the observed places."""
-        self.by_rows.values().copy_(values)
-        torch.index_select(values, 0, self.by_columns, out=self.by_cols.values())
+        self.row_values.copy_(values)
+        torch.index_select(values, 0, self.by_columns, out=self.col_values)
+
+    def hold_residual(self, left, right):
+        """Put the errors of left right^T at the observed places, and return them."""
+        _entries(left, right, self.rows, self.cols, out=self.row_values).sub_(self.values)
+        torch.index_select(self.row_values, 0, self.by_columns, out=self.col_values)
+        return self.row_values
 
 
 def _sparse(rows, cols, shape, dtype):
@@ -837,14 +843,15 @@ def _sparse(rows, cols, shape, dtype):
         return torch.sparse_csr_tensor(starts, cols, zeros, shape, check_invariants=True)
 
 
-def _entries(left, right, rows, cols):
+def _entries(left, right, rows, cols, out=None):
     """Entries of left right^T, without the product."""
     chunk = CHUNK.get(left.device.type, CHUNK["cpu"])
-    values = left.new_empty(len(rows))
+    values = left.new_empty(len(rows)) if out is None else out
+    ones = left.new_ones(left.shape[1], 1)  # a product with them is the faster sum
     for start in range(0, len(rows), chunk):
         part = slice(start, start + chunk)
         pairs = left.index_select(0, rows[part]).mul_(right.index_select(0, cols[part]))
-        torch.sum(pairs, dim=1, out=values[part])
+        torch.mm(pairs, ones, out=values[part].unsqueeze(1))
     return values
 
 

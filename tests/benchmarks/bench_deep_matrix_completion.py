@@ -238,7 +238,7 @@ def test_beside_other_routines_medium(report):
     }
     list_times(report, "d= 2000 to 1e-3", runs, 1e-3, 1)
     run = soft_impute(
-        seen, shape, rank=2 * RANK, penalty=0.02, steps=100, record_every=10, **options
+        seen, shape, rank=2 * RANK, penalty=0.02, steps=400, record_every=20, **options
     )
     report.append(f"d= 2000         soft-impute: {where(run)}")
 
