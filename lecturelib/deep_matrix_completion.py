@@ -346,12 +346,13 @@ def complete(
     else:
         chain = init_weights(_widths(method, shape, rank, depth), scale, **like)
         rates = [lr] * depth
-    gradients = _SampledGradients(observed, frozen=rates[0] == 0)
     if method == "full":
         target, mask = observed.values.new_zeros((2, *shape))
         target[observed.rows, observed.cols] = observed.values
         mask[observed.rows, observed.cols] = 1.0
         gradients = _DenseGradients(target, mask)
+    else:
+        gradients = _SampledGradients(observed, frozen=rates[0] == 0)
     return _descend(chain, rates, gradients, history, lr, steps, tol, record_every)
 
 
@@ -755,15 +756,11 @@ class _CoreGradients:
     """The same for the cores of a chain whose ends are fixed."""
 
     def __init__(self, inside):
-        self.inside = inside
+        self.dense = _DenseGradients(inside)
 
     def __call__(self, chain):
-        lefts, residual = _lefts(chain[1:-1], None, self.inside)
-        return residual, [
-            None,
-            *_layer_gradients(lefts, _rights(chain[1:-1], None, residual)),
-            None,
-        ]
+        residual, slopes = self.dense(chain[1:-1])
+        return residual, [None, *slopes, None]
 
 
 def _layer_gradients(lefts, rights):
