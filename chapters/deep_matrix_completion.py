@@ -433,15 +433,15 @@ for form, gammas in ((gradient, (0.1, 1)), (surrogate, (1, 5))):
 full = complete(seen, target.shape, method="full", **common, **LONG)
 
 
-def steps_to(run, error):
-    """First recorded step whose test error is below a level."""
-    return run.steps[(run.test_error < error).nonzero()[0]].item()
+def until(run, error, unit="steps"):
+    """Steps (or seconds) to the first record with a smaller test error."""
+    return getattr(run, unit)[(run.test_error < error).nonzero()[0]].item()
 
 
 moving = [run for (_, gamma), run in regimes.items() if gamma > 0]
 mended = [run.test_error[-1] for run in moving]
 claims.check("completion-remedy", mended, below=1e-3)
-ahead = steps_to(full, 1e-4) / steps_to(regimes["surrogate", 5], 1e-4)
+ahead = until(full, 1e-4) / until(regimes["surrogate", 5], 1e-4)
 claims.check("completion-faster", ahead, above=2)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-regimes", "caption": "Test error of the compressed network in its two published forms, and of the full network (grey) from whose width it is compressed. $d = 100$, $r = 5$, $\\hat r = 8$, 30 % of the entries."}, "image": {"alt": "Two panels of test error on a logarithmic axis over 25 thousand steps. A grey curve, the full network, falls in stairs to below one ten-thousandth. Left, gradient start: with gamma zero the error stays above one half; with 0.1 and with 1 it falls in stairs, a little later than the grey curve. Right, surrogate start: with gamma 1 the curve is a little to the left of the grey one, with 5 it falls far earlier."}}
@@ -551,7 +551,8 @@ for gamma in (1, 2, 5):
 # there as well.
 
 # %%
-faster = 0.005 * 0.2 * 62.9 ** (4 / 3) / (0.3 * 19.9 ** (4 / 3))
+in_cores = [case["p"] * case["sigma"] ** (4 / 3) for case in (yaras, kwon)]
+faster = yaras["rate"] * in_cores[0] / in_cores[1]
 here = kwon | {"rate": faster, "form": "gradient"}
 sums = {g: rate_times_curvature(**here, gamma=g) for g in (0.01, 0.1, 1)}
 print({gamma: round(value, 2) for gamma, value in sums.items()})
@@ -592,7 +593,7 @@ tuned = {
     method: complete(seen, target.shape, method=method, **near_limit)
     for method in ("full", "compressed", "narrow")
 }
-steps_tuned = {method: steps_to(run, 1e-4) for method, run in tuned.items()}
+steps_tuned = {method: until(run, 1e-4) for method, run in tuned.items()}
 ratio = steps_tuned["full"] / steps_tuned["compressed"]
 claims.check("completion-tuned", ratio, expected=1, abs=0.4)
 
@@ -609,11 +610,11 @@ claims.check("completion-tuned", ratio, expected=1, abs=0.4)
 # %%
 own = common | LONG | {"scale": 0.01}
 narrow = complete(seen, target.shape, method="narrow", **own)
-times_slower = steps_to(narrow, 1e-3) / steps_to(regimes["surrogate", 1], 1e-3)
+times_slower = until(narrow, 1e-3) / until(regimes["surrogate", 1], 1e-3)
 claims.check("completion-narrow", times_slower, above=1.3)
-behind_full = steps_to(narrow, 1e-3) / steps_to(full, 1e-3)
+behind_full = until(narrow, 1e-3) / until(full, 1e-3)
 claims.check("completion-narrow-full", behind_full, above=1.2)
-ahead = steps_to(full, 1e-3) / steps_to(regimes["surrogate", 1], 1e-3)
+ahead = until(full, 1e-3) / until(regimes["surrogate", 1], 1e-3)
 claims.check("completion-start", ahead, above=1)
 still = steps_tuned["narrow"] / steps_tuned["compressed"]
 claims.check("completion-narrow-tuned", still, above=1.3)
@@ -764,11 +765,8 @@ convex = soft_impute(
     seen, target.shape, rank=40, penalty=0.01, decay=0.97, steps=1500,
     record_every=20, **alone,
 )  # fmt: skip
-claims.check("completion-als", steps_to(als, 1e-4), below=40)
-reach = [
-    run.seconds[(run.test_error < 1e-4).nonzero()[0]].item()
-    for run in (tuned["compressed"], als)
-]
+claims.check("completion-als", until(als, 1e-4), below=40)
+reach = [until(run, 1e-4, "seconds") for run in (tuned["compressed"], als)]
 claims.check("completion-als-time", reach[0] / reach[1], above=2)
 
 less = observe(target, 0.2, generator)

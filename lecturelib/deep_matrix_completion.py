@@ -335,11 +335,7 @@ def complete(
         raise ValueError(f'factors must be "surrogate" or "gradient", got {factors!r}')
     observed = _Observed(observations, shape)
     history = _History(observed.norm, shape, test, callback)
-    like = {
-        "generator": generator,
-        "dtype": observed.values.dtype,
-        "device": observed.values.device,
-    }
+    like = _like(observed.values, generator)
     if method == "compressed":
         chain = _compressed_start(observed, rank, depth, factors, scale, like)
         rates = [factor_lr_ratio * lr, *[lr] * (len(chain) - 2), factor_lr_ratio * lr]
@@ -432,7 +428,7 @@ def factorize(
     shape = tuple(target.shape)
     _check_numbers(shape, rank, lr, depth, scale, steps, record_every)
     history = _History(target.norm().item(), shape, None, callback)
-    like = {"generator": generator, "dtype": target.dtype, "device": target.device}
+    like = _like(target, generator)
     drawn = "full" if method == "compressed" else method
     chain = init_weights(_widths(drawn, shape, rank, depth), scale, **like)
     rates, gradients = [lr] * depth, _DenseGradients(target)
@@ -523,8 +519,7 @@ def alternating_least_squares(
         )
     observed = _Observed(observations, shape)
     history, values = _History(observed.norm, shape, test, callback), observed.values
-    like = {"generator": generator, "dtype": values.dtype, "device": values.device}
-    _, B = _leading_vectors(observed, rank, like)
+    _, B = _leading_vectors(observed, rank, generator)
     A = B.new_zeros(shape[0], rank)
     ridge = penalty * torch.eye(rank, dtype=values.dtype, device=values.device)
 
@@ -541,8 +536,7 @@ def alternating_least_squares(
 
     for step in trange(steps + 1, desc="alternating least squares", unit="step", leave=False):
         if step == steps or step % record_every == 0:
-            residual = _entries(A, B, observed.rows, observed.cols) - values
-            error = history.record(step, [B.mT, A], residual)
+            error = history.record(step, [B.mT, A], observed.hold_residual(A, B))
             if step == steps or (tol is not None and error <= tol):
                 break
         A = solve(False, B)
@@ -601,7 +595,7 @@ def soft_impute(
         \frac12 \sum_{(i,j) \in \Omega} \big( Z_{ij} - \Phi_{ij} \big)^2 + \lambda \|Z\|_* .
 
     Soft-impute fills the gaps with the current estimate Z and shrinks the singular values of the
-    result by :math:`\lambda`. The filled matrix is the sparse residual plus the product Z, so that
+    result by :math:`\lambda`. The filled matrix is the product Z minus the sparse residual, so that
     its SVD can be followed by alternating products without ever forming it:
     :math:`O(M r + d r^2)` per step.
 
@@ -627,22 +621,20 @@ def soft_impute(
     if steps < 0 or record_every < 1:
         raise ValueError(f"need steps >= 0, record_every >= 1, got {steps} and {record_every}")
     observed = _Observed(observations, shape)
-    history, values = _History(observed.norm, shape, test, callback), observed.values
-    like = {"generator": generator, "dtype": values.dtype, "device": values.device}
-    U, V = _leading_vectors(observed, rank, like)
-    shrunk = values.new_zeros(rank)  # Z = U diag(shrunk) V^T
+    history = _History(observed.norm, shape, test, callback)
+    U, V = _leading_vectors(observed, rank, generator)
+    shrunk = U.new_zeros(rank)  # Z = U diag(shrunk) V^T
     weight = (observed.by_rows @ V[:, :1]).norm().item()
 
     for step in trange(steps + 1, desc="soft-impute", unit="step", leave=False):
-        residual = values - _entries(U * shrunk, V, observed.rows, observed.cols)
+        residual = observed.hold_residual(U * shrunk, V)
         if step == steps or step % record_every == 0:
             error = history.record(step, [V.mT, U * shrunk], residual)
             if step == steps or (tol is not None and error <= tol):
                 break
         weight = max(decay * weight, penalty)
-        observed.hold(residual)
-        basis = torch.linalg.qr(observed.by_cols @ U + V * shrunk).Q
-        filled = observed.by_rows @ basis + (U * shrunk) @ (V.mT @ basis)
+        basis = torch.linalg.qr(V * shrunk - observed.by_cols @ U).Q
+        filled = (U * shrunk) @ (V.mT @ basis) - observed.by_rows @ basis
         U, strengths, rotation = torch.linalg.svd(filled, full_matrices=False)
         V = basis @ rotation.mT
         shrunk = (strengths - weight).clamp(min=0)
@@ -661,6 +653,11 @@ def _check_numbers(shape, rank, lr, depth, scale, steps, record_every):
         raise ValueError(f"lr and scale must be positive and finite, got {lr} and {scale}")
 
 
+def _like(tensor, generator):
+    """Options that make random matrices fit a tensor."""
+    return {"generator": generator, "dtype": tensor.dtype, "device": tensor.device}
+
+
 def _widths(method, shape, rank, depth):
     if method not in ("full", "narrow"):
         raise ValueError(f'method must be "full", "compressed" or "narrow", got {method!r}')
@@ -675,9 +672,9 @@ def _cores(count, rank, scale, like):
 
 def _compressed_start(observed, rank, depth, factors, scale, like):
     if factors == "surrogate":
-        left, right = _leading_vectors(observed, 2 * rank, like)
+        left, right = _leading_vectors(observed, 2 * rank, like["generator"])
         return [scale * right.mT, *_cores(depth - 2, rank, scale, like), scale * left]
-    left, right = _leading_vectors(observed, rank, like)
+    left, right = _leading_vectors(observed, rank, like["generator"])
     # An orthogonal start pairs the leading rows with random columns and the leading columns with
     # random rows: V is taken to U, whatever it does elsewhere.
     V = torch.linalg.qr(torch.cat([right, torch.randn(right.shape, **like)], dim=1)).Q
@@ -685,11 +682,12 @@ def _compressed_start(observed, rank, depth, factors, scale, like):
     return [V.mT, *_cores(depth, rank, scale, like), U]
 
 
-def _leading_vectors(observed, count, like):
+def _leading_vectors(observed, count, generator):
     """Left and right singular vectors of the observed matrix, by subspace iteration."""
     n_rows, n_cols = observed.shape
     observed.hold(observed.values)
-    basis = torch.randn((n_cols, min(count + OVERSAMPLING, n_rows, n_cols)), **like)
+    width = min(count + OVERSAMPLING, n_rows, n_cols)
+    basis = torch.randn((n_cols, width), **_like(observed.values, generator))
     for _ in range(SWEEPS):
         image = torch.linalg.qr(observed.by_rows @ basis).Q
         basis = torch.linalg.qr(observed.by_cols @ image).Q
@@ -853,12 +851,11 @@ def _entries(left, right, rows, cols, out=None):
 
 
 def _predict(factors, rows, cols):
-    """Entries of the product of a chain, cut where it is narrowest."""
-    waist = min(range(1, len(factors)), key=lambda i: factors[i].shape[1])
-    if factors[waist].shape[1] >= min(len(factors[-1]), factors[0].shape[1]):
+    """Entries of the product of a chain whose inner widths are all the same."""
+    first, *others = factors
+    if len(first) >= min(first.shape[1], len(others[-1])):
         return end_to_end(factors)[rows, cols]
-    left, right = end_to_end(factors[waist:]), end_to_end(factors[:waist])
-    return _entries(left.contiguous(), right.mT.contiguous(), rows, cols)
+    return _entries(end_to_end(others).contiguous(), first.mT.contiguous(), rows, cols)
 
 
 class _History:
