@@ -6,6 +6,7 @@ rows again and fails once they come out differently.
 """
 
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -15,12 +16,15 @@ from datetime import date
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy.optimize import linprog
 
 from lecturelib.deep_linear import init_weights
 from lecturelib.deep_matrix_completion import complete, low_rank_matrix, observe
 from lecturelib.law_of_parsimony import reduced_gradient_descent
 from lecturelib.progressive_separation import decay_correction, feature_compression
+from lecturelib.shallow_feasibility import nc_feasibility, phase_map
 
 __all__ = ["EXPERIMENTS", "Record", "recorded", "run"]
 
@@ -207,9 +211,142 @@ def _scale_row(dim):
     }
 
 
+PHASE_CASES = {  # classes and the angle between their means in degrees
+    "two at 135°": (2, 135),
+    "two at 45°": (2, 45),
+    "three orthogonal": (3, 90),
+    "five orthogonal": (5, 90),
+}
+
+
+def phase_diagrams(
+    cases=tuple(PHASE_CASES), samples_per_class=30, trials=100, ratio_step=0.1, num_noises=25
+):
+    r"""Measure how often classes can collapse over all dimensions and noise levels.
+
+    Parameters
+    ----------
+    cases : sequence of str, optional
+        Which means, all of unit length: keys of ``PHASE_CASES``.
+    samples_per_class, trials : int, optional
+        n, and instances per cell.
+    ratio_step : float, optional
+        Between the values of d/n, which go from 0.8 to K + 0.2.
+    num_noises : int, optional
+        Number of values of :math:`\sigma`, evenly spaced in the logarithm from 0.02 to 5.
+
+    Returns
+    -------
+    list of dict
+        One row per case: ``case``, ``means``, ``samples_per_class``, ``trials``, ``dims``,
+        ``noises``, the shares ``per_class`` and ``joint`` of
+        :class:`~lecturelib.shallow_feasibility.PhaseMap`, and the number of classes ``undecided``.
+
+    Examples
+    --------
+    >>> (row,) = phase_diagrams(["three orthogonal"], 5, 2, ratio_step=0.8, num_noises=3)
+    >>> row["dims"], row["per_class"][0], row["per_class"][-1], row["undecided"]
+    ([4, 8, 12, 16], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], 0)
+    """
+    return [_phase_row(case, samples_per_class, trials, ratio_step, num_noises) for case in cases]
+
+
+def _phase_row(case, samples_per_class, trials, ratio_step, num_noises):
+    num_classes, angle = PHASE_CASES[case]
+    means = torch.eye(num_classes, dtype=torch.float64)
+    if num_classes == 2:
+        means[1] = torch.tensor([math.cos(math.radians(angle)), math.sin(math.radians(angle))])
+    steps = round((num_classes - 0.6) / ratio_step) + 1
+    ratios = [0.8 + ratio_step * step for step in range(steps)]
+    noises = torch.logspace(math.log10(0.02), math.log10(5), num_noises, dtype=torch.float64)
+    result = phase_map(
+        (ratios, noises.tolist()), trials, samples_per_class=samples_per_class, means=means
+    )
+    return {
+        "case": case,
+        "means": means.tolist(),
+        "samples_per_class": samples_per_class,
+        "trials": trials,
+        "dims": result.dims.tolist(),
+        "noises": result.noises.tolist(),
+        "per_class": result.per_class.tolist(),
+        "joint": result.joint.tolist(),
+        "undecided": int(result.undecided.sum()),
+    }
+
+
+def feasibility_cost(
+    sizes=(
+        *((n, 2 * n) for n in (10, 20, 30, 50, 70, 100)),
+        *((30, dim) for dim in (30, 40, 50, 70, 80, 90, 120)),
+    ),
+    instances=20,
+):
+    """Time the decision of one class, by the batched Newton method and by HiGHS, on noise.
+
+    Parameters
+    ----------
+    sizes : sequence of (int, int), optional
+        Samples per class n and dimension d; there are three classes.
+    instances : int, optional
+        Instances for HiGHS; the Newton method gets them ten times over, as a batch.
+
+    Returns
+    -------
+    list of dict
+        One row per size: ``samples_per_class``, ``dim``, the ``feasible`` share of the classes, and
+        the seconds per class ``newton`` and ``highs``. HiGHS is called through SciPy, once for
+        every class of every instance.
+
+    Examples
+    --------
+    >>> (row,) = feasibility_cost([(5, 10)], instances=2)
+    >>> row["newton"] > 0, row["highs"] > 0
+    (True, True)
+    """
+    return [_cost_row(n, dim, instances) for n, dim in sizes]
+
+
+def _cost_row(n, dim, instances):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(3).repeat_interleave(n)
+    inputs = torch.randn(10 * instances, 3 * n, dim, generator=generator, dtype=torch.float64)
+    start = time.perf_counter()
+    result = nc_feasibility(inputs, labels)
+    newton = (time.perf_counter() - start) / result.feasible.numel()
+    problems = [
+        (sample.numpy(), (labels == k).numpy()) for sample in inputs[:instances] for k in range(3)
+    ]
+    start = time.perf_counter()
+    status = [
+        linprog(
+            np.zeros(dim),
+            A_eq=samples[own],
+            b_eq=np.ones(n),
+            A_ub=samples[~own],
+            b_ub=np.zeros(2 * n),
+            bounds=(None, None),
+            method="highs",
+        ).status
+        for samples, own in problems
+    ]
+    highs = (time.perf_counter() - start) / len(problems)
+    if (torch.tensor(status) == 0).tolist() != result.feasible[:instances].flatten().tolist():
+        raise RuntimeError(f"the two solvers disagree at n={n}, d={dim}")
+    return {
+        "samples_per_class": n,
+        "dim": dim,
+        "feasible": float(result.feasible.double().mean()),
+        "newton": newton,
+        "highs": highs,
+    }
+
+
 EXPERIMENTS = {
     "completion-regimes": completion_regimes,
     "completion-scale": completion_scale,
+    "feasibility-cost": feasibility_cost,
+    "phase-diagrams": phase_diagrams,
     "separation-decay": separation_decay,
 }
 

@@ -1,0 +1,233 @@
+"""``nc_feasibility`` beside SciPy's HiGHS, what it costs by size, and phase maps in two processes.
+
+Run ``OMP_NUM_THREADS=1 pytest tests/benchmarks/bench_shallow_feasibility.py``, or with all threads
+where nothing else runs: the table is printed at the end, in about two minutes. K = 3 classes of n
+samples, float64; a time is that of one class problem, a median over rounds. Each round decides the
+whole batch with ``nc_feasibility`` and another part of the same batch with each form of HiGHS. Only
+the correctness of the results is asserted.
+
+The goals are set beside the program as it stands: X_k b = 1, X_j b <= 0, b free. "Reduced" is HiGHS
+on the same program after the elimination of b by a QR decomposition, whose time counts.
+"""
+
+import math
+import statistics
+import time
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linprog
+
+from lecturelib.shallow_feasibility import nc_feasibility, phase_map, verify
+
+K = 3
+GOALS = {30: 10, 100: 5}
+BATCH = {30: 30, 100: 6}
+ROUNDS = 3
+
+
+def problem(n, d, noise, instances, seed=0):
+    """Draw classes around orthogonal unit means, or around zero where the noise is infinite."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.eye(K, d, dtype=torch.float64) / noise
+    labels = torch.arange(K).repeat_interleave(n)
+    normal = torch.randn(instances, K * n, d, generator=generator, dtype=torch.float64)
+    return centres[labels] + normal, labels
+
+
+def plain(A, B, method):
+    return linprog(
+        np.zeros(A.shape[1]),
+        A_ub=B,
+        b_ub=np.zeros(len(B)),
+        A_eq=A,
+        b_eq=np.ones(len(A)),
+        bounds=(None, None),
+        method=method,
+    )
+
+
+def reduced(A, B, method):
+    """Put b = start + basis y, the solutions of A b = 1: A (n, d) has full rank n < d here."""
+    n = len(A)
+    Q, R = np.linalg.qr(A.T, mode="complete")
+    start, basis = Q[:, :n] @ np.linalg.solve(R[:n].T, np.ones(n)), Q[:, n:]
+    C = B @ basis
+    return linprog(
+        np.zeros(C.shape[1]), A_ub=C, b_ub=-B @ start, bounds=(None, None), method=method
+    )
+
+
+def seconds(function, *args, **options):
+    start = time.perf_counter()
+    result = function(*args, **options)
+    return time.perf_counter() - start, result
+
+
+def ours(inputs, labels):
+    """Decide a batch; return the time per class problem, and the answers once they are checked."""
+    wait = torch.cuda.synchronize if inputs.is_cuda else lambda: None
+    wait()
+    start = time.perf_counter()
+    result = nc_feasibility(inputs, labels)
+    wait()
+    taken = time.perf_counter() - start
+    assert result.decided.all()
+    assert verify(inputs, labels, result).all()
+    return taken / result.feasible.numel(), result.feasible.cpu()
+
+
+def theirs(form, method, inputs, labels, expected):
+    """Decide one class after the other; return the time per class problem."""
+    samples, members = inputs.numpy(), [(labels == k).numpy() for k in range(K)]
+    pairs = [(X[own], X[~own]) for X in samples for own in members]
+    taken, solutions = seconds(lambda: [form(A, B, method) for A, B in pairs])
+    found = [solution.status for solution in solutions]
+    # 0 is solved, 2 infeasible
+    assert found == [0 if feasible else 2 for feasible in expected.flatten().tolist()]
+    return taken / len(pairs)
+
+
+def interleaved(n, d, noise, forms, instances, rounds=ROUNDS):
+    """Return our time, those of all forms of HiGHS, and the share of feasible classes.
+
+    The forms of ``plain`` beside the first are slow and much alike: they run in one round only.
+    """
+    inputs, labels = problem(n, d, noise, instances)
+    own, others = [], {pair: [] for pair in forms}
+    for number, part in enumerate(torch.arange(instances).chunk(rounds)):
+        taken, feasible = ours(inputs, labels)
+        own.append(taken)
+        for index, (form, method) in enumerate(forms):
+            if number == 0 or index == 0 or form is reduced:
+                taken = theirs(form, method, inputs[part], labels, feasible[part])
+                others[form, method].append(taken)
+    medians = {pair: statistics.median(times) for pair, times in others.items()}
+    return statistics.median(own), medians, feasible.double().mean().item()
+
+
+def verdict(ratio, goal):
+    return f"{ratio:6.1f} x faster, goal {goal:3} {'met' if ratio >= goal else 'MISSED'}"
+
+
+def duration(value):
+    return f"{value * 1e3:8.2f} ms"
+
+
+def title(n, d, noise):
+    kind = "pure noise" if noise == math.inf else f"noise {noise:.2f}"
+    return f"n={n:3} d={d:3} {kind}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def report(request):
+    threads = torch.get_num_threads()
+    lines = [f"one class problem, K={K}, float64, {threads} thread{'s'[: threads > 1]}"]
+    interleaved(5, 10, math.inf, [(plain, "highs")], 3)  # the first calls are slow
+    yield lines
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\n\n" + "\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "noise"),
+    [
+        (30, 45, math.inf),
+        (30, 60, math.inf),
+        (30, 75, math.inf),
+        (30, 33, 0.25),
+        (30, 39, 0.25),
+        (30, 48, 0.25),
+        (100, 150, math.inf),
+        (100, 200, math.inf),
+        (100, 250, math.inf),
+        (100, 115, 0.25),
+        (100, 133, 0.25),
+        (100, 160, 0.25),
+    ],
+)
+def test_beside_highs(report, n, d, noise):
+    methods = "highs", "highs-ds", "highs-ipm"
+    forms = [(form, method) for form in (plain, reduced) for method in methods]
+    own, others, share = interleaved(n, d, noise, forms, BATCH[n])
+    usual = others.pop((plain, "highs"))
+    report.append(
+        f"{title(n, d, noise)}, {share:4.0%} feasible: {duration(own)} | HiGHS {duration(usual)} | "
+        f"{verdict(usual / own, GOALS[n])}"
+    )
+    (form, method), best = min(others.items(), key=lambda item: item[1])
+    report.append(
+        f"    its best other form, {form.__name__} {method:9}:             {duration(best)} | "
+        f"{best / own:6.1f} x"
+    )
+
+
+def cost_table(report, sizes, name, values):
+    """List the cost for pure noise by (n, d), and the power of ``values`` that it grows with."""
+    times = []
+    for n, d in sizes:
+        instances = max(3, min(100, 4000 // n**1.5))
+        forms = [(reduced, "highs-ds")] if n <= 160 else []
+        own, others, share = interleaved(n, d, math.inf, forms, int(instances))
+        line = f"{title(n, d, math.inf)}, {share:4.0%} feasible: {duration(own)}"
+        if n <= 60:
+            inputs, labels = problem(n, d, math.inf, 1)
+            others[plain, "highs"] = theirs(plain, "highs", inputs, labels, ours(inputs, labels)[1])
+        for (form, method), taken in others.items():
+            line += f" | {form.__name__} {method:8} {duration(taken)}"
+        report.append(line)
+        times.append(own)
+    power = np.polyfit(np.log(values), np.log(times), 1)[0]
+    report.append(f"    time ~ {name}^{power:.1f}")
+
+
+def test_cost_by_dimension(report):
+    dims = [60, 75, 90, 100, 110, 125, 150, 300, 600]
+    cost_table(report, [(50, d) for d in dims], "d", dims)
+
+
+@pytest.mark.parametrize("ratio", [1.5, 2, 2.5])
+def test_cost_by_samples(report, ratio):
+    sizes = [10, 20, 40, 80, 160]
+    cost_table(report, [(n, round(ratio * n)) for n in sizes], f"n at d = {ratio} n: n", sizes)
+
+
+@pytest.mark.parametrize(("n", "d", "instances"), [(30, 60, 3000), (100, 200, 600)])
+def test_on_a_gpu(report, n, d, instances):
+    if not torch.cuda.is_available():
+        report.append(f"{title(n, d, math.inf)}, on a GPU: skipped, there is none")
+        pytest.skip("needs CUDA")
+    inputs, labels = problem(n, d, math.inf, instances)
+    on_gpu = inputs.cuda(), labels.cuda()
+    ours(*on_gpu)
+    own, usual = [], []
+    for part in torch.arange(BATCH[n]).chunk(ROUNDS):
+        taken, feasible = ours(*on_gpu)
+        own.append(taken)
+        usual.append(theirs(plain, "highs", inputs[part], labels, feasible[part]))
+    own, usual = statistics.median(own), statistics.median(usual)
+    report.append(
+        f"{title(n, d, math.inf)}, {instances} instances on {torch.cuda.get_device_name()}: "
+        f"{duration(own)} | HiGHS {duration(usual)} | {verdict(usual / own, 200)}"
+    )
+
+
+def test_phase_map_in_two_processes(report):
+    grid = [1.2, 1.6, 2.0, 2.4], [0.2, 0.3, 0.5, math.inf]
+    options = {"samples_per_class": 30, "means": torch.eye(K)}
+    cold, _ = seconds(phase_map, grid, 1, jobs=2, **options)
+    times = {1: [], 2: []}
+    for _ in range(ROUNDS):
+        maps = {}
+        for jobs, taken in times.items():
+            passed, maps[jobs] = seconds(phase_map, grid, 200, jobs=jobs, **options)
+            taken.append(passed)
+        assert not maps[1].undecided.any()
+        for name, value in vars(maps[1]).items():
+            assert torch.equal(value, vars(maps[2])[name])
+    one, two = (statistics.median(taken) for taken in times.values())
+    report.append(
+        f"phase map, n=30, 16 cells of 200 trials: one process {one:.2f} s, two {two:.2f} s | "
+        f"{one / two:.2f} x | starting the two: {cold:.1f} s"
+    )
