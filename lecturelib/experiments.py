@@ -220,7 +220,7 @@ PHASE_CASES = {  # classes and the angle between their means in degrees
 
 
 def phase_diagrams(
-    cases=tuple(PHASE_CASES), samples_per_class=30, trials=100, ratio_step=0.1, num_noises=25
+    cases=tuple(PHASE_CASES), samples_per_class=30, trials=100, num_dims=43, num_noises=25
 ):
     r"""Measure how often classes can collapse over all dimensions and noise levels.
 
@@ -230,10 +230,9 @@ def phase_diagrams(
         Which means, all of unit length: keys of ``PHASE_CASES``.
     samples_per_class, trials : int, optional
         n, and instances per cell.
-    ratio_step : float, optional
-        Between the values of d/n, which go from 0.8 to K + 0.2.
-    num_noises : int, optional
-        Number of values of :math:`\sigma`, evenly spaced in the logarithm from 0.02 to 5.
+    num_dims, num_noises : int, optional
+        Number of values of d/n, evenly spaced from 0.8 to K + 0.2, and of :math:`\sigma`, evenly
+        spaced in the logarithm from 0.02 to 5.
 
     Returns
     -------
@@ -244,23 +243,22 @@ def phase_diagrams(
 
     Examples
     --------
-    >>> (row,) = phase_diagrams(["three orthogonal"], 5, 2, ratio_step=0.8, num_noises=3)
+    >>> (row,) = phase_diagrams(["three orthogonal"], 5, 2, num_dims=4, num_noises=3)
     >>> row["dims"], row["per_class"][0], row["per_class"][-1], row["undecided"]
     ([4, 8, 12, 16], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], 0)
     """
-    return [_phase_row(case, samples_per_class, trials, ratio_step, num_noises) for case in cases]
+    return [_phase_row(case, samples_per_class, trials, num_dims, num_noises) for case in cases]
 
 
-def _phase_row(case, samples_per_class, trials, ratio_step, num_noises):
+def _phase_row(case, samples_per_class, trials, num_dims, num_noises):
     num_classes, angle = PHASE_CASES[case]
     means = torch.eye(num_classes, dtype=torch.float64)
     if num_classes == 2:
         means[1] = torch.tensor([math.cos(math.radians(angle)), math.sin(math.radians(angle))])
-    steps = round((num_classes - 0.6) / ratio_step) + 1
-    ratios = [0.8 + ratio_step * step for step in range(steps)]
+    ratios = torch.linspace(0.8, num_classes + 0.2, num_dims, dtype=torch.float64)
     noises = torch.logspace(math.log10(0.02), math.log10(5), num_noises, dtype=torch.float64)
     result = phase_map(
-        (ratios, noises.tolist()), trials, samples_per_class=samples_per_class, means=means
+        (ratios.tolist(), noises.tolist()), trials, samples_per_class=samples_per_class, means=means
     )
     return {
         "case": case,

@@ -79,36 +79,48 @@ def ours(inputs, labels):
 
 
 def theirs(form, method, inputs, labels, expected):
-    """Decide one class after the other; return the time per class problem."""
+    """Decide one class after the other; return the time of each, and how many HiGHS missed.
+
+    Missed is what it leaves open ("model status unknown", 4 in SciPy). Where it does answer, it
+    must agree with the proof. The interior-point method alone is let off: it calls a few problems
+    infeasible whose solution is there to see. A wrong answer of it counts as missed.
+    """
     samples, members = inputs.numpy(), [(labels == k).numpy() for k in range(K)]
     pairs = [(X[own], X[~own]) for X in samples for own in members]
     taken, solutions = seconds(lambda: [form(A, B, method) for A, B in pairs])
     found = [solution.status for solution in solutions]
-    # 0 is solved, 2 infeasible
-    assert found == [0 if feasible else 2 for feasible in expected.flatten().tolist()]
-    return taken / len(pairs)
+    proved = [0 if feasible else 2 for feasible in expected.flatten().tolist()]
+    missed = [pair for pair in zip(found, proved, strict=True) if pair[0] != pair[1]]
+    assert method == "highs-ipm" or all(status == 4 for status, _ in missed)
+    return taken / len(pairs), len(missed)
 
 
-def interleaved(n, d, noise, forms, instances, rounds=ROUNDS):
-    """Return our time, those of all forms of HiGHS, and the share of feasible classes.
+def interleaved(n, d, noise, forms, instances):
+    """Return our time, times and misses of all forms of HiGHS, and the share of feasible classes.
 
     The forms of ``plain`` beside the first are slow and much alike: they run in one round only.
     """
     inputs, labels = problem(n, d, noise, instances)
     own, others = [], {pair: [] for pair in forms}
-    for number, part in enumerate(torch.arange(instances).chunk(rounds)):
+    for number, part in enumerate(torch.arange(instances).chunk(ROUNDS)):
         taken, feasible = ours(inputs, labels)
         own.append(taken)
         for index, (form, method) in enumerate(forms):
             if number == 0 or index == 0 or form is reduced:
-                taken = theirs(form, method, inputs[part], labels, feasible[part])
-                others[form, method].append(taken)
-    medians = {pair: statistics.median(times) for pair, times in others.items()}
-    return statistics.median(own), medians, feasible.double().mean().item()
+                found = theirs(form, method, inputs[part], labels, feasible[part])
+                others[form, method].append(found)
+    columns = {pair: list(zip(*found, strict=True)) for pair, found in others.items()}
+    results = {pair: (statistics.median(times), sum(c)) for pair, (times, c) in columns.items()}
+    return statistics.median(own), results, feasible.double().mean().item()
 
 
 def verdict(ratio, goal):
     return f"{ratio:6.1f} x faster, goal {goal:3} {'met' if ratio >= goal else 'MISSED'}"
+
+
+def beside(found):
+    taken, missed = found
+    return duration(taken) + f" (missed {missed})" * (missed > 0)
 
 
 def duration(value):
@@ -152,45 +164,43 @@ def test_beside_highs(report, n, d, noise):
     forms = [(form, method) for form in (plain, reduced) for method in methods]
     own, others, share = interleaved(n, d, noise, forms, BATCH[n])
     usual = others.pop((plain, "highs"))
+    ratio = usual[0] / own
     report.append(
-        f"{title(n, d, noise)}, {share:4.0%} feasible: {duration(own)} | HiGHS {duration(usual)} | "
-        f"{verdict(usual / own, GOALS[n])}"
+        f"{title(n, d, noise)}, {share:4.0%} feasible: {duration(own)} | HiGHS {beside(usual)} | "
+        f"{verdict(ratio, GOALS[n])}"
     )
     (form, method), best = min(others.items(), key=lambda item: item[1])
     report.append(
-        f"    its best other form, {form.__name__} {method:9}:             {duration(best)} | "
-        f"{best / own:6.1f} x"
+        f"    its best other form, {form.__name__} {method}: {beside(best)} | {best[0] / own:.1f} x"
     )
 
 
-def cost_table(report, sizes, name, values):
-    """List the cost for pure noise by (n, d), and the power of ``values`` that it grows with."""
+def cost_table(report, sizes):
+    """List the cost for pure noise by (n, d); return our times."""
     times = []
     for n, d in sizes:
-        instances = max(3, min(100, 4000 // n**1.5))
-        forms = [(reduced, "highs-ds")] if n <= 160 else []
-        own, others, share = interleaved(n, d, math.inf, forms, int(instances))
+        forms = [(plain, "highs")] * (n <= 80) + [(reduced, "highs-ds")]
+        instances = max(3, min(60, round(4000 / n**1.5)))
+        own, others, share = interleaved(n, d, math.inf, forms, instances)
         line = f"{title(n, d, math.inf)}, {share:4.0%} feasible: {duration(own)}"
-        if n <= 60:
-            inputs, labels = problem(n, d, math.inf, 1)
-            others[plain, "highs"] = theirs(plain, "highs", inputs, labels, ours(inputs, labels)[1])
-        for (form, method), taken in others.items():
-            line += f" | {form.__name__} {method:8} {duration(taken)}"
+        for (form, _), found in others.items():
+            line += f" | HiGHS, {form.__name__}: {beside(found)}"
         report.append(line)
         times.append(own)
-    power = np.polyfit(np.log(values), np.log(times), 1)[0]
-    report.append(f"    time ~ {name}^{power:.1f}")
+    return times
 
 
 def test_cost_by_dimension(report):
-    dims = [60, 75, 90, 100, 110, 125, 150, 300, 600]
-    cost_table(report, [(50, d) for d in dims], "d", dims)
+    """It peaks at the transition; beyond d = K n, here 150, only a QR decomposition grows."""
+    cost_table(report, [(50, d) for d in (60, 75, 90, 100, 110, 125, 150, 300)])
 
 
 @pytest.mark.parametrize("ratio", [1.5, 2, 2.5])
 def test_cost_by_samples(report, ratio):
     sizes = [10, 20, 40, 80, 160]
-    cost_table(report, [(n, round(ratio * n)) for n in sizes], f"n at d = {ratio} n: n", sizes)
+    times = cost_table(report, [(n, round(ratio * n)) for n in sizes])
+    power = np.polyfit(np.log(sizes), np.log(times), 1)[0]
+    report.append(f"    d/n = {ratio}: time ~ n^{power:.1f}")
 
 
 @pytest.mark.parametrize(("n", "d", "instances"), [(30, 60, 3000), (100, 200, 600)])
@@ -205,7 +215,7 @@ def test_on_a_gpu(report, n, d, instances):
     for part in torch.arange(BATCH[n]).chunk(ROUNDS):
         taken, feasible = ours(*on_gpu)
         own.append(taken)
-        usual.append(theirs(plain, "highs", inputs[part], labels, feasible[part]))
+        usual.append(theirs(plain, "highs", inputs[part], labels, feasible[part])[0])
     own, usual = statistics.median(own), statistics.median(usual)
     report.append(
         f"{title(n, d, math.inf)}, {instances} instances on {torch.cuda.get_device_name()}: "
