@@ -13,6 +13,7 @@ import math
 import struct
 from dataclasses import dataclass
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -120,6 +121,8 @@ def nc_feasibility(inputs, labels, *, bias=False, tol=1e-9, method="newton"):
 
     It is accepted once :math:`\|r\|` is at most tol times the largest norm of a sample of the
     class: a solution would have to be 1 / tol times longer than one that fits this sample alone.
+    What needs very long weights, such as samples of two classes that nearly coincide or differ
+    in length by factors of thousands, can stay undecided, also by HiGHS.
 
     References
     ----------
@@ -233,7 +236,7 @@ def _checked(inputs, labels, bias):
     if len(counts) < 2:
         raise ValueError("need at least two classes, got a single one")
     _check_no_class_is_empty(counts)
-    samples = inputs.double()
+    samples = inputs.detach().double()
     if bias:
         samples = torch.cat([samples, torch.ones_like(samples[..., :1])], dim=-1)
     return samples, [labels == k for k in range(len(counts))]
@@ -341,7 +344,7 @@ def _newton_proof(A, B, inverse, basis, tol):
     # Where A x = 1 has no solution at all, what is left of 1 is a certificate by itself.
     rest = 1 - _apply(A, start)
     rest = rest - _apply(A, _apply(inverse, rest))
-    unsolvable = (rest.norm(dim=-1) > tol**0.5).unsqueeze(-1)
+    unsolvable = (rest.norm(dim=-1) > tol ** (2 / 3)).unsqueeze(-1)
     u, v = torch.where(unsolvable, rest, u), v.masked_fill(unsolvable, 0)
     total = u.sum(-1, keepdim=True)
     return start + _apply(basis, y), u / total, v / total
@@ -776,7 +779,8 @@ def phase_map(
     dims = [round(ratio * samples_per_class) for ratio in ratios]
     if min(dims) < means.shape[1]:
         raise ValueError(f"means of length {means.shape[1]} do not fit into {min(dims)} dimensions")
-    cell = Memory(cache, verbose=0).cache(_phase_cell, ignore=["device"])
+    # joblib would give a string a folder of its own, beside that of an equal Path.
+    cell = Memory(cache and Path(cache), verbose=0).cache(_phase_cell, ignore=["device"])
     rows = tuple(map(tuple, means.tolist()))
     work = [
         delayed(cell)(dim, noise, trials, samples_per_class, rows, seed, method, device)
@@ -817,7 +821,7 @@ def _phase_cell(dim, noise, trials, samples_per_class, means, seed, method, devi
 class ShallowNet(nn.Module):
     r"""Network of one trained ReLU layer and a linear head, behind a fixed random layer if wanted.
 
-    Two layers: :math:`f(x) = W_2 (W_1 x)_+`. Three: :math:`f(x) = W_2 (W_1 (V x)_+)_+`, V random.
+    Two layers: :math:`f(x) = W_2 (W_1 x)_+`. Three: :math:`f(x) = W_2 (W_1 (G x)_+)_+`, G random.
 
     Parameters
     ----------
@@ -825,6 +829,8 @@ class ShallowNet(nn.Module):
         Input dimension d, neurons of the trained layer, K.
     random_width : int, optional
         Neurons of the random layer; the default is to have none.
+    scale : float, optional
+        Positive factor on the starts of both trained layers.
     batch : tuple of int, optional
         Leading dimensions: that many independent networks, each for its own data.
     generator : torch.Generator, optional
@@ -834,9 +840,9 @@ class ShallowNet(nn.Module):
 
     Attributes
     ----------
-    random : Tensor, shape (…, d_1, d), or None
-        V, a buffer: normal, of variance 1/d.
-    hidden : torch.nn.Parameter, shape (…, width, d) or (…, width, d_1)
+    random : Tensor, shape (…, D, d), or None
+        G, a buffer: normal, of variance 1/d.
+    hidden : torch.nn.Parameter, shape (…, width, d) or (…, width, D)
         :math:`W_1`; starts normal, of variance one over its number of inputs.
     head : torch.nn.Parameter, shape (…, K, width)
         :math:`W_2`; starts normal, of variance 1 / width.
@@ -844,7 +850,7 @@ class ShallowNet(nn.Module):
     Raises
     ------
     ValueError
-        If a width is not positive, or there are fewer than two classes.
+        If a width or the scale is not positive, or there are fewer than two classes.
 
     References
     ----------
@@ -865,28 +871,30 @@ class ShallowNet(nn.Module):
         num_classes,
         *,
         random_width=None,
+        scale=1.0,
         batch=(),
         generator=None,
         dtype=None,
         device=None,
     ):
         super().__init__()
-        if min(dim, width, random_width or 1) < 1 or random_width == 0 or num_classes < 2:
+        widths = [dim, width] if random_width is None else [dim, random_width, width]
+        if min(widths) < 1 or num_classes < 2 or not 0 < scale < math.inf:
             raise ValueError(
-                "need positive widths and at least two classes, got "
-                f"{dim}, {random_width}, {width} and {num_classes}"
+                "need positive widths, at least two classes and a positive scale, got "
+                f"{widths}, {num_classes} and {scale}"
             )
 
         def normal(outputs, inputs):
             options = {"generator": generator, "dtype": dtype, "device": device}
             return torch.randn(*batch, outputs, inputs, **options) / inputs**0.5
 
-        self.register_buffer("random", normal(random_width, dim) if random_width else None)
-        self.hidden = nn.Parameter(normal(width, random_width or dim))
-        self.head = nn.Parameter(normal(num_classes, width))
+        self.register_buffer("random", None if random_width is None else normal(random_width, dim))
+        self.hidden = nn.Parameter(scale * normal(width, widths[-2]))
+        self.head = nn.Parameter(scale * normal(num_classes, width))
 
     def random_features(self, inputs):
-        """Return what the trained layer sees, shape (…, N, d_1): the inputs, if V is None."""
+        """Return what the trained layer sees, shape (…, N, D): the inputs if G is None."""
         return inputs if self.random is None else (inputs @ self.random.mT).relu()
 
     def features(self, inputs):
@@ -1079,16 +1087,21 @@ def _error_of_class(weights, mean, noise):
 
 def _both_positive(a, b, mean, noise):
     """Probability that a.x and b.x (…) are positive for normal x around the mean."""
-    norm_a, norm_b = a.norm(dim=-1), b.norm(dim=-1)
-    h, k = a @ mean / (noise * norm_a), b @ mean / (noise * norm_b)
-    cosine = (a * b).sum(-1) / (norm_a * norm_b)
-    h, k, cosine = (value.cpu().numpy() for value in (h, k, cosine))
-    # Zeros stand for tiny numbers, and exact (anti)parallels for almost exact ones.
+    a, b = a / a.norm(dim=-1, keepdim=True), b / b.norm(dim=-1, keepdim=True)
+    mean = mean / noise
+    cosine = (a * b).sum(-1)
+    rest = b - cosine.unsqueeze(-1) * a
+    sine = rest.norm(dim=-1)
+    h, k = a @ mean, b @ mean
+    # (k - cosine h) / sine, which would lose all digits for nearly parallel a and b.
+    side = rest @ mean / sine.clamp_min(torch.finfo(sine.dtype).tiny)
+    h, k, side, cosine, sine = (x.cpu().numpy() for x in (h, k, side, cosine, sine))
+    origin = (h == 0) & (k == 0)
     h, k = np.where(h == 0, 1e-300, h), np.where(k == 0, 1e-300, k)
-    sine = np.sqrt(np.maximum(1 - cosine**2, 1e-30))
     with np.errstate(over="ignore"):
-        tails = owens_t(h, (k / h - cosine) / sine) + owens_t(k, (h / k - cosine) / sine)
-    value = (ndtr(h) + ndtr(k)) / 2 - tails - np.where(h * k < 0, 0.5, 0.0)
+        tails = owens_t(h, side / h) + owens_t(k, (h * sine - side * cosine) / k)
+    value = (ndtr(h) + ndtr(k)) / 2 - tails - np.where((h < 0) != (k < 0), 0.5, 0.0)
+    value = np.where(origin, 0.25 + np.arcsin(cosine.clip(-1, 1)) / (2 * math.pi), value)
     return torch.as_tensor(value, dtype=torch.float64, device=mean.device)
 
 
