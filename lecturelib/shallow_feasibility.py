@@ -10,7 +10,6 @@ lemma there is none if and only if the affine hull of class k meets the cone of 
 """
 
 import math
-import struct
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -48,6 +47,8 @@ CHUNK = {"cpu": 2**20, "cuda": 2**28}
 
 NEWTON_STEPS = 200
 
+TINY = torch.finfo(torch.float64).tiny  # stands for zero in a denominator
+
 # Instances that a cell of a phase map draws and decides together.
 BLOCK = 100
 
@@ -68,8 +69,8 @@ class Feasibility:
         Farkas vector c of the infeasible classes, one number per sample; NaN elsewhere. Its entries
         in the class sum to one, all others are at most zero, and :math:`X^\top c = 0`.
     violation : Tensor, shape (…, K), float64
-        By how much the proof misses its conditions, at most the tolerance; infinite where
-        undecided.
+        By how much the proof misses its conditions, at most the tolerance; more than that, as a
+        rule infinite, where undecided.
     """
 
     feasible: Tensor
@@ -111,8 +112,9 @@ def nc_feasibility(inputs, labels, *, bias=False, tol=1e-9, method="newton"):
     -----
     Newton's method minimises :math:`\frac12 \|(B \beta)_+\|^2` subject to :math:`A \beta = 1`,
     where A holds the class and B all others. The minimum is zero, and :math:`\beta` fits; or it is
-    not, and stationarity :math:`B^\top v = A^\top w` with :math:`v = (B \beta)_+ \ge 0` and
-    :math:`1^\top w = \|v\|^2 > 0` shows that nothing can fit.
+    not, and stationarity :math:`B^\top v = A^\top u` with :math:`v = (B \beta)_+ \ge 0` and
+    :math:`1^\top u = \|v\|^2 > 0` shows that nothing can fit. With both divided by
+    :math:`1^\top u`, the certificate holds u in the class and -v elsewhere.
 
     In floating point, "fits" means :math:`|A \beta - 1| \le` tol and :math:`B \beta \le` tol. A
     certificate leaves a remainder :math:`r = X^\top c`, and every solution has
@@ -152,7 +154,7 @@ def nc_feasibility(inputs, labels, *, bias=False, tol=1e-9, method="newton"):
     if method not in ("newton", "highs"):
         raise ValueError(f'method must be "newton" or "highs", got {method!r}')
     *batch, N, d = samples.shape
-    chunk = CHUNK["cpu" if samples.device.type == "cpu" else "cuda"] // (N * d)
+    chunk = CHUNK.get(samples.device.type, CHUNK["cuda"]) // (N * d)
     parts = [
         _prove(part, members, tol, method)
         for part in samples.reshape(math.prod(batch), N, d).split(max(1, chunk))
@@ -270,7 +272,7 @@ def _misfit(own, others):
 
 def _imbalance(remainder, scale, own, others):
     """By how much a certificate misses its conditions; NaN counts as infinite."""
-    relative = remainder / scale.clamp_min(torch.finfo(scale.dtype).tiny)
+    relative = remainder / scale.clamp_min(TINY)
     signs = others.amax(-1).clamp_min(0)
     return torch.maximum(relative, signs).maximum((own.sum(-1) - 1).abs()).nan_to_num(math.inf)
 
@@ -290,7 +292,7 @@ def _prove(samples, members, tol, method):
             attempts.insert(0, _newton_by_qr)
         A, B, rows = samples[:, own], samples[:, ~own], torch.arange(P, device=samples.device)
         for attempt in attempts:
-            scale = A.norm(dim=-1).amax(-1).clamp_min(torch.finfo(A.dtype).tiny).view(-1, 1, 1)
+            scale = A.norm(dim=-1).amax(-1).clamp_min(TINY).view(-1, 1, 1)
             x, u, v = attempt(A / scale, B / scale, tol)
             x = x / scale.squeeze(-1)
             fits = _misfit(_apply(A, x), _apply(B, x)) <= tol
@@ -341,7 +343,8 @@ def _newton_proof(A, B, inverse, basis, tol):
     pull = _apply(B.mT, v)
     u = _apply(inverse.mT, pull)
     u = u + _apply(inverse.mT, pull - _apply(A.mT, u))
-    # Where A x = 1 has no solution at all, what is left of 1 is a certificate by itself.
+    # Where A x = 1 has no solution at all, what is left of 1 is a certificate by itself. Less than
+    # this threshold can be rounding.
     rest = 1 - _apply(A, start)
     rest = rest - _apply(A, _apply(inverse, rest))
     unsolvable = (rest.norm(dim=-1) > tol ** (2 / 3)).unsqueeze(-1)
@@ -407,7 +410,7 @@ def _exact_step(slack, change):
     piece = falling.sum(-1, keepdim=True)
     S, Q, end = (tensor.gather(-1, piece) for tensor in (S, Q, ends))
     begin = torch.cat([torch.zeros_like(S0), knots], dim=-1).gather(-1, piece)
-    return (-S / Q.clamp_min(torch.finfo(Q.dtype).tiny)).clamp(begin, end)
+    return (-S / Q.clamp_min(TINY)).clamp(begin, end)
 
 
 def _highs(A, B, tol):
@@ -562,7 +565,8 @@ def mean_margins(means):
     -----
     By duality :math:`1 / \Delta_k` is the norm of the shortest b with :math:`\mu_j^\top b \le -1`
     for all other classes and :math:`\mu_k^\top b \ge 0`; it is found by non-negative least squares.
-    With the smallest singular value s of the means, :math:`\Delta_k \ge s / \sqrt{K - 1}`.
+    If the means are linearly independent, with smallest singular value s, then
+    :math:`\Delta_k \ge s / \sqrt{K - 1}`.
 
     References
     ----------
@@ -605,11 +609,11 @@ def small_noise_bound(dim, samples_per_class, means, noise):
     Parameters
     ----------
     dim : int
-        Input dimension d, at least the length r of the means.
+        Input dimension d, at least the length of the means.
     samples_per_class : int
         n, at least 1.
-    means : Tensor, shape (K, r)
-        Class means; r may be smaller than d, the remaining coordinates are zero.
+    means : Tensor, shape (K, …)
+        Class means; if they are shorter than d, the remaining coordinates are zero.
     noise : float or array_like
         Standard deviation :math:`\sigma > 0` of the noise in every coordinate.
 
@@ -771,11 +775,13 @@ def phase_map(
     """
     _check_matrix(means, "means")
     ratios, noises = ([float(value) for value in axis] for axis in grid)
-    _checked_counts(trials, samples_per_class, len(means))
-    if not all(noise > 0 for noise in noises):
-        raise ValueError(f"noise levels must be positive, got {noises}")
-    if not all(0 < ratio < math.inf for ratio in ratios):
-        raise ValueError(f"ratios must be positive and finite, got {ratios}")
+    _checked_counts(1, samples_per_class, len(means))
+    if not isinstance(trials, Integral) or trials < 1:
+        raise ValueError(f"trials must be an integer of at least 1, got {trials}")
+    if not noises or not all(noise > 0 for noise in noises):
+        raise ValueError(f"noise levels must be positive, and at least one, got {noises}")
+    if not ratios or not all(0 < ratio < math.inf for ratio in ratios):
+        raise ValueError(f"ratios must be positive and finite, and at least one, got {ratios}")
     dims = [round(ratio * samples_per_class) for ratio in ratios]
     if min(dims) < means.shape[1]:
         raise ValueError(f"means of length {means.shape[1]} do not fit into {min(dims)} dimensions")
@@ -805,7 +811,7 @@ def _phase_cell(dim, noise, trials, samples_per_class, means, seed, method, devi
     centres = functional.pad(means, (0, dim - means.shape[1])) / noise
     centres = centres.repeat_interleave(samples_per_class, dim=0)
     labels = torch.arange(len(means)).repeat_interleave(samples_per_class)
-    (bits,) = struct.unpack("<Q", struct.pack("<d", noise))
+    bits = int(np.float64(noise).view(np.uint64))
     entropy = np.random.SeedSequence([seed, dim, bits]).generate_state(1, np.uint64)
     generator = torch.Generator().manual_seed(int(entropy[0]))
     counts = np.zeros(3, dtype=int)
@@ -971,14 +977,18 @@ def train_shallow(
         )
     if penalty not in ("features", "weights"):
         raise ValueError(f'penalty must be "features" or "weights", got {penalty!r}')
-    if inputs.ndim < 2 or labels.shape != inputs.shape[-2:-1] or len(labels) == 0:
+    *batch, num_classes, _ = net.head.shape
+    dim = (net.hidden if net.random is None else net.random).shape[-1]
+    if inputs.shape != (*batch, len(labels), dim) or len(labels) == 0:
         raise ValueError(
-            f"inputs of shape {tuple(inputs.shape)} need one label for each sample, "
-            f"got {tuple(labels.shape)}"
+            f"inputs must have shape {(*batch, len(labels), dim)} to match the network and the "
+            f"labels, got {tuple(inputs.shape)}"
         )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"labels must lie in 0 .. {num_classes - 1}, got {labels.tolist()}")
     every = every or max(1, steps // 100)
     seen = net.random_features(inputs)  # the same in all steps
-    targets = functional.one_hot(labels, net.head.shape[-2]).to(inputs.dtype)
+    targets = functional.one_hot(labels, num_classes).to(inputs.dtype)
     optimizer = torch.optim.Adam([net.hidden, net.head], lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     history = History()
@@ -994,10 +1004,9 @@ def train_shallow(
                 raise FloatingPointError(
                     f"training diverged before step {step} with lr={lr}: try a smaller one"
                 )
-            values = {"objective": objective, "features": features}
-            history.record(
-                step, net, {name: lambda _, v=value: v for name, value in values.items()}
-            )
+            history.epochs.append(step)
+            for name, value in (("objective", objective), ("features", features)):
+                history.values.setdefault(name, []).append(value.detach())
         if step < steps:
             optimizer.zero_grad()
             objective.sum().backward()
@@ -1036,7 +1045,8 @@ def misclassification_rate(weights, means, noise, *, samples=None, generator=Non
     ------
     ValueError
         If the shapes do not fit, the noise or ``samples`` is not positive, a weight vector is zero
-        or not finite, or there are more than two classes and no ``samples``.
+        or not finite, or ``samples`` is missing and there are more than two classes, or two equal
+        weight vectors.
 
     Notes
     -----
@@ -1094,7 +1104,7 @@ def _both_positive(a, b, mean, noise):
     sine = rest.norm(dim=-1)
     h, k = a @ mean, b @ mean
     # (k - cosine h) / sine, which would lose all digits for nearly parallel a and b.
-    side = rest @ mean / sine.clamp_min(torch.finfo(sine.dtype).tiny)
+    side = rest @ mean / sine.clamp_min(TINY)
     h, k, side, cosine, sine = (x.cpu().numpy() for x in (h, k, side, cosine, sine))
     origin = (h == 0) & (k == 0)
     h, k = np.where(h == 0, 1e-300, h), np.where(k == 0, 1e-300, k)
@@ -1106,6 +1116,7 @@ def _both_positive(a, b, mean, noise):
 
 
 def _measured_error(weights, means, noise, samples, generator):
+    """Share of wrong answers on new samples; a guess counts by its chance to be wrong."""
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     K, d = means.shape

@@ -1340,8 +1340,9 @@ def test_training_collapses_where_it_can_and_only_there(random_width):
         ({"steps": 0}, "steps >= 1"),
         ({"every": 0}, "every >= 1"),
         ({"penalty": "none"}, "penalty must be .* got 'none'"),
-        ({"labels": torch.zeros(5, dtype=torch.int64)}, "one label for each sample"),
-        ({"inputs": torch.ones(6, dtype=F64)}, "one label for each sample"),
+        ({"labels": torch.zeros(5, dtype=torch.int64)}, "inputs must have shape .5, 6. to match"),
+        ({"inputs": torch.ones(6, dtype=F64)}, "inputs must have shape .* got .6,."),
+        ({"labels": torch.tensor([0, 0, 0, 1, 1, 7])}, "labels must lie in 0"),
     ],
 )
 def test_no_such_training(changes, match):
