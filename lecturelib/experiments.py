@@ -348,7 +348,8 @@ def _cost_row(n, dim, instances):
     }
 
 
-def _with_equations(own, others):
+def _with_equations(own, others, method="highs"):
+    """Give HiGHS the problem as it stands, equations and inequalities for free weights."""
     return linprog(
         np.zeros(own.shape[1]),
         A_eq=own,
@@ -356,11 +357,12 @@ def _with_equations(own, others):
         A_ub=others,
         b_ub=np.zeros(len(others)),
         bounds=(None, None),
-        method="highs",
+        method=method,
     )
 
 
-def _without_equations(own, others):
+def _without_equations(own, others, method="highs-ds"):
+    """Give HiGHS what is left when the equations are solved: own (n, d) has full rank n < d."""
     n, dim = own.shape
     axes, triangle = np.linalg.qr(own.T, mode="complete")
     start = axes[:, :n] @ np.linalg.solve(triangle[:n].T, np.ones(n))
@@ -370,7 +372,7 @@ def _without_equations(own, others):
         A_ub=others @ basis,
         b_ub=-others @ start,
         bounds=(None, None),
-        method="highs-ds",
+        method=method,
     )
 
 

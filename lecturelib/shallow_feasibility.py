@@ -116,8 +116,9 @@ def nc_feasibility(inputs, labels, *, bias=False, tol=1e-9, method="newton"):
     :math:`1^\top u = \|v\|^2 > 0` shows that nothing can fit. With both divided by
     :math:`1^\top u`, the certificate holds u in the class and -v elsewhere.
 
-    In floating point, "fits" means :math:`|A \beta - 1| \le` tol and :math:`B \beta \le` tol. A
-    certificate leaves a remainder :math:`r = X^\top c`, and every solution has
+    In floating point, "fits" means :math:`|A \beta - 1| \le` tol and :math:`B \beta \le` tol. The
+    sums and signs of a certificate hold to within tol. It leaves a remainder :math:`r = X^\top c`,
+    and every solution has
 
     .. math:: \|\beta\| \ge 1 / \|r\| .
 
@@ -392,7 +393,7 @@ def _exact_step(slack, change):
     r"""Minimise :math:`\|(s + t c)_+\|^2` over t >= 0, shape (P, 1), for s, c (P, m).
 
     Its derivative S + Q t is increasing and linear between the points where an entry of s + t c
-    changes sign. So sort these, sum up S and Q, and find the piece where the derivative does.
+    changes sign. So sort these, sum up S and Q, and take the piece in which it crosses zero.
     """
     knots = -slack / change
     knots, order = torch.where((knots > 0) & knots.isfinite(), knots, math.inf).sort(dim=-1)
@@ -574,7 +575,7 @@ def mean_margins(means):
 
     Examples
     --------
-    For two means it is the norm of the other one, or its sine where the angle is acute.
+    For two means it is the norm of the other one, times the sine of the angle where this is acute.
 
     >>> mean_margins(torch.tensor([[2.0, 0.0], [-0.6, 0.8]])).round(decimals=6)
     tensor([1., 2.], dtype=torch.float64)
@@ -637,7 +638,8 @@ def small_noise_bound(dim, samples_per_class, means, noise):
 
     .. math:: P_k \ge E\, \Phi\big(\sqrt R\, \Delta_k / \sigma\big)^{(K - 1) n} .
 
-    The mean over R is taken as a lower sum over 2000 quantiles, so that it stays a bound.
+    The mean over R is taken as a lower sum over 2000 quantiles, so that it stays a bound. With
+    :math:`\Delta_k = 0` it is :math:`2^{-(K-1)n}`, which only says that there is room.
 
     References
     ----------

@@ -17,8 +17,9 @@ import time
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import linprog
 
+from lecturelib.experiments import _with_equations as plain
+from lecturelib.experiments import _without_equations as reduced
 from lecturelib.shallow_feasibility import nc_feasibility, phase_map, verify
 
 K = 3
@@ -34,29 +35,6 @@ def problem(n, d, noise, instances, seed=0):
     labels = torch.arange(K).repeat_interleave(n)
     normal = torch.randn(instances, K * n, d, generator=generator, dtype=torch.float64)
     return centres[labels] + normal, labels
-
-
-def plain(A, B, method):
-    return linprog(
-        np.zeros(A.shape[1]),
-        A_ub=B,
-        b_ub=np.zeros(len(B)),
-        A_eq=A,
-        b_eq=np.ones(len(A)),
-        bounds=(None, None),
-        method=method,
-    )
-
-
-def reduced(A, B, method):
-    """Put b = start + basis y, the solutions of A b = 1: A (n, d) has full rank n < d here."""
-    n = len(A)
-    Q, R = np.linalg.qr(A.T, mode="complete")
-    start, basis = Q[:, :n] @ np.linalg.solve(R[:n].T, np.ones(n)), Q[:, n:]
-    C = B @ basis
-    return linprog(
-        np.zeros(C.shape[1]), A_ub=C, b_ub=-B @ start, bounds=(None, None), method=method
-    )
 
 
 def seconds(function, *args, **options):
