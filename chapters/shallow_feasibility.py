@@ -159,9 +159,9 @@ plt.show()
 #
 # First, what is there to reach? Features that leave a ReLU are not free: they have no negative entries.
 # Lecture 004 therefore adds $H \ge 0$ to the features model. What comes out is proved in
-# [The unconstrained features model](unconstrained_features.ipynb), {prf:ref}`thm-positive`. With one
-# $\lambda$ for $W_2$ and $H$, put $c = \sqrt n \, \lambda$ and $c_+ = c \sqrt{K/(K-1)}$. If $K c_+ < 1$, the
-# minimum over all $W_2$ and all $H \ge 0$ is
+# [The unconstrained features model](unconstrained_features.ipynb), {prf:ref}`thm-positive`. With $n$ samples
+# in each class and one $\lambda$ for $W_2$ and $H$, put $c = \sqrt n \, \lambda$ and
+# $c_+ = c \sqrt{K/(K-1)}$. If $K c_+ < 1$, the minimum over all $W_2$ and all $H \ge 0$ is
 #
 # $$V = \log\!\big(1 + (K-1) e^{-a}\big) + c_+ (K-1) \, a, \qquad a = \log\!\Big( \frac1{c_+} - (K-1) \Big),$$ (eq-shallow-value)
 #
@@ -1139,7 +1139,7 @@ plt.show()
 # samples share, and an exercise shows that this is worth about as much as a bias.
 #
 # Now train, eight networks for two classes of ten samples: on six dimensions directly, where collapse is
-# impossible, and behind a random layer of width 60. (The rate is lower, as wide inputs make steeper valleys.)
+# impossible, and behind a random layer of width 60. The rate is lower than before.
 
 # %%
 two_labels = torch.arange(2).repeat_interleave(n)

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 # Numbers that the solver keeps at once for one class: they should fit a cache, or a GPU's memory.
-CHUNK = {"cpu": 2**20, "cuda": 2**28}
+CHUNK = {"cpu": 2**20, "cuda": 2**26}
 
 NEWTON_STEPS = 200
 
