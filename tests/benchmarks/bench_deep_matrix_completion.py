@@ -111,14 +111,9 @@ def reached(found):
     return f"{found[0]:7.3f} s, {found[1]:5d} steps"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def report(request):
-    threads = torch.get_num_threads()
-    lines = [f"L={DEPTH}, r={RANK}, float64, {threads} thread{'s'[: threads > 1]}"]
+def start():
     our_steps(problem(500)[0], 500, 3)  # the first calls are slow
-    yield lines
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("\n\n" + "\n".join(lines))
+    return f"L={DEPTH}, r={RANK}, float64"
 
 
 def cost_table(report, sizes, base):

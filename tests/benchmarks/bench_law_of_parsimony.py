@@ -104,14 +104,9 @@ def duration(value):
     return f"{value * 1e6:9.0f} us"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def report(request):
-    threads = torch.get_num_threads()
-    lines = [f"one step, L={DEPTH}, r={RANK}, float64, {threads} thread{'s'[: threads > 1]}"]
+def start():
     reduced_problem(*problem("square", 50))  # LAPACK is slow the first time
-    yield lines
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("\n\n" + "\n".join(lines))
+    return f"one step, L={DEPTH}, r={RANK}, float64"
 
 
 @pytest.fixture(scope="module")

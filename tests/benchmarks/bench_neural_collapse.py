@@ -88,13 +88,9 @@ def extra_memory(function, *args):
     return resident("VmHWM") - before
 
 
-@pytest.fixture(scope="module", autouse=True)
-def report(request):
-    lines = [f"nc1 against the dense formula, {DEVICE.type}, {torch.get_num_threads()} threads"]
+def start():
     nc1(*inputs(100, 8, 3))
-    yield lines
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("\n\n" + "\n".join(lines))
+    return f"nc1 against the dense formula, {DEVICE.type}"
 
 
 @pytest.mark.parametrize(

@@ -112,14 +112,9 @@ def title(n, d, noise):
     return f"n={n:3} d={d:3} {kind}"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def report(request):
-    threads = torch.get_num_threads()
-    lines = [f"one class problem, K={K}, float64, {threads} thread{'s'[: threads > 1]}"]
+def start():
     interleaved(5, 10, math.inf, [(plain, "highs")], 3)  # the first calls are slow
-    yield lines
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("\n\n" + "\n".join(lines))
+    return f"one class problem, K={K}, float64"
 
 
 @pytest.mark.parametrize(

@@ -75,16 +75,9 @@ def seconds(function, *args):
     return time.perf_counter() - start, result
 
 
-@pytest.fixture(scope="module", autouse=True)
-def report(request):
-    lines = [
-        f"{STARTS} starts, cross-entropy, K=10 n=10 d=16, to {PRECISION:.0e} of the minimum, "
-        f"{torch.get_num_threads()} threads"
-    ]
+def start():
     minimize(fresh_model(1e-2, starts=2), iterations=3)
-    yield lines
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("\n\n" + "\n".join(lines))
+    return f"{STARTS} starts, cross-entropy, K=10 n=10 d=16, to {PRECISION:.0e} of the minimum"
 
 
 @pytest.mark.parametrize("decay", [5e-3, 5e-4])
