@@ -672,13 +672,14 @@ def _checked_counts(dim, samples_per_class, num_classes):
     dims = np.asarray(dim)
     if dims.dtype.kind not in "iu" or (dims < 1).any():
         raise ValueError(f"dim must be an integer of at least 1, got {dim}")
-    for name, number, least in (
-        ("samples_per_class", samples_per_class, 1),
-        ("num_classes", num_classes, 2),
-    ):
-        if not isinstance(number, Integral) or number < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, got {number}")
+    _check_count("samples_per_class", samples_per_class, 1)
+    _check_count("num_classes", num_classes, 2)
     return dims, int(samples_per_class), int(num_classes)
+
+
+def _check_count(name, number, least):
+    if not isinstance(number, Integral) or number < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {number}")
 
 
 def _plain(values):
@@ -777,9 +778,8 @@ def phase_map(
     """
     _check_matrix(means, "means")
     ratios, noises = ([float(value) for value in axis] for axis in grid)
-    _checked_counts(1, samples_per_class, len(means))
-    if not isinstance(trials, Integral) or trials < 1:
-        raise ValueError(f"trials must be an integer of at least 1, got {trials}")
+    _check_count("samples_per_class", samples_per_class, 1)
+    _check_count("trials", trials, 1)
     if not noises or not all(noise > 0 for noise in noises):
         raise ValueError(f"noise levels must be positive, and at least one, got {noises}")
     if not ratios or not all(0 < ratio < math.inf for ratio in ratios):
