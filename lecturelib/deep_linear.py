@@ -11,15 +11,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
-__all__ = ["Trajectory", "end_to_end", "gradient_descent", "init_weights", "is_whitened"]
+from lecturelib import checks
+from lecturelib.device import one_thread
+from lecturelib.training import History, Recorder
+
+__all__ = [
+    "LeastSquares",
+    "Trajectory",
+    "checked_chain",
+    "descend",
+    "end_to_end",
+    "gradient_descent",
+    "init_weights",
+    "is_whitened",
+    "left_products",
+    "moving_directions",
+    "right_products",
+]
 
 # Steps between two looks at whether the loss is still finite, where nothing is recorded.
 PATROL = 100
+
+# Layers with fewer entries, all networks together, are multiplied faster by one thread.
+SMALL_LAYER = 2**16
 
 
 def init_weights(
@@ -60,9 +78,9 @@ def init_weights(
 
     Raises
     ------
-    ValueError
-        For fewer than two widths, one that is not positive, a scale that is not positive, or an
-        unknown kind.
+    TypeError, ValueError
+        For fewer than two widths, one that is not positive, a scale that is not positive, or
+        another argument that is not as described.
 
     Notes
     -----
@@ -82,19 +100,25 @@ def init_weights(
     >>> [tuple(W.shape) for W in init_weights([5, 5, 2], batch_shape=(32,))]
     [(32, 5, 5), (32, 2, 5)]
     """
-    if len(widths) < 2 or min(widths) < 1:
-        raise ValueError(f"widths must be two or more positive numbers, got {list(widths)}")
-    dtype = dtype or torch.get_default_dtype()
+    widths = checks.integers("widths", widths, least=1)
+    if len(widths) < 2:
+        raise checks.wrong("widths", "two or more integers", widths)
+    kind = checks.choice("kind", kind, ["orthogonal", "normal", "uniform"])
+    batch_shape = checks.shape("batch_shape", batch_shape)
+    generator = checks.generator("generator", generator)
+    dtype, device = checks.dtype("dtype", dtype), checks.device("device", device)
     if device is None and generator is not None:
         device = generator.device
-    scale = torch.as_tensor(scale, dtype=dtype, device=device)
-    if not ((scale > 0) & scale.isfinite()).all():
-        raise ValueError(f"scale must be positive, got {scale.tolist()}")
+    if not isinstance(scale, Tensor):
+        scale = torch.tensor(checks.number("scale", scale, above=0))
+    scale = checks.tensor("scale", scale).to(dtype=dtype, device=device)
+    if not (scale > 0).all():
+        raise checks.wrong("scale", "positive", scale.tolist())
     try:
         scale = scale.expand(batch_shape)
     except RuntimeError:
-        raise ValueError(
-            f"scale of shape {tuple(scale.shape)} does not broadcast to batch_shape {batch_shape}"
+        raise checks.wrong(
+            "scale", f"of a shape that fits batch_shape={batch_shape}", scale
         ) from None
     like = {"generator": generator, "dtype": dtype, "device": device}
 
@@ -104,13 +128,11 @@ def init_weights(
             return torch.randn(shape, **like) / math.sqrt(max(d_in, d_out))
         if kind == "uniform":  # variance of U(-b, b) is b^2 / 3
             return (2 * torch.rand(shape, **like) - 1) * math.sqrt(3 / max(d_in, d_out))
-        if kind == "orthogonal":
-            tall = torch.randn((*batch_shape, max(d_in, d_out), min(d_in, d_out)), **like)
-            axes, upper = torch.linalg.qr(tall)
-            # QR alone is not uniform: a positive diagonal of R makes it so.
-            axes = axes * upper.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
-            return axes if d_out >= d_in else axes.mT
-        raise ValueError(f'kind must be "orthogonal", "normal" or "uniform", got {kind!r}')
+        tall = torch.randn((*batch_shape, max(d_in, d_out), min(d_in, d_out)), **like)
+        axes, upper = torch.linalg.qr(tall)
+        # QR alone is not uniform: a positive diagonal of R makes it so.
+        axes = axes * upper.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+        return axes if d_out >= d_in else axes.mT
 
     return [(scale[..., None, None] * draw(*shape)).contiguous() for shape in pairwise(widths)]
 
@@ -129,8 +151,8 @@ def end_to_end(weights):
 
     Raises
     ------
-    ValueError
-        If the widths do not chain.
+    TypeError, ValueError
+        If the weights are not floating-point matrices whose widths chain.
 
     Examples
     --------
@@ -138,7 +160,7 @@ def end_to_end(weights):
     >>> end_to_end(W)
     tensor([[4., 4., 4.]])
     """
-    _check_chain(weights)
+    weights = checked_chain(weights)
     if weights[-1].shape[-2] <= weights[0].shape[-1]:  # start from the narrow end
         return reduce(torch.matmul, reversed(weights))
     return reduce(lambda product, weight: weight @ product, weights)
@@ -158,49 +180,115 @@ def is_whitened(X):
         True if no entry of :math:`X X^\top - I`, in the whole batch, exceeds 1e-10 (in float32:
         1e-5).
 
+    Raises
+    ------
+    TypeError, ValueError
+        If X is not a finite floating-point tensor of that shape.
+
     Examples
     --------
     >>> is_whitened(torch.eye(3)), is_whitened(2 * torch.eye(3)), is_whitened(torch.ones(3, 2))
     (True, False, False)
     """
+    X = checks.tensor("X", X, ("…", "d_x", "N"))
     if X.shape[-2] > X.shape[-1]:  # too few samples to span the space
         return False
     gap = X @ X.mT - torch.eye(X.shape[-2], dtype=X.dtype, device=X.device)
     return bool((gap.abs() <= (1e-10 if X.dtype == torch.float64 else 1e-5)).all())
 
 
-@dataclass(frozen=True)
-class Trajectory:
+@dataclass(frozen=True, eq=False)
+class Trajectory(History):
     r"""What gradient descent recorded on its way.
 
     Attributes
     ----------
     steps : Tensor, shape (T,)
         Recorded steps, int64; the last one is where the descent ended.
-    losses : Tensor, shape (T, ...)
-        Loss of every network at these steps, without the weight decay.
+    values : dict of str to Tensor
+        ``"loss"``, shape (T, ...), of every network, without the weight decay; each metric; and
+        the weights ``"W1"`` … ``"WL"`` if they were asked for. ``trajectory["loss"]`` is short for
+        an entry.
     final : list of Tensor, shapes (..., d_l, d_{l-1})
         Weights at the last step.
-    records : dict of str to Tensor
-        Each recorded function, shape (T, ...); ``trajectory["name"]`` is short for its entry.
-        Where no functions were given: ``"W1"`` … ``"WL"``, the weights.
     reached : Tensor, shape (...)
         First step at which the loss was at most ``tol``, int64; -1 where it never was, or where
         there was no ``tol``. The descent ends when all losses are at once.
     """
 
-    steps: Tensor
-    losses: Tensor
     final: list
-    records: dict
     reached: Tensor
-
-    def __getitem__(self, name):
-        return self.records[name]
 
     def weights(self, index=-1):
         """Return the weights recorded at a position in ``steps``, first layer first."""
-        return [self.records[f"W{layer}"][index] for layer in range(1, len(self.final) + 1)]
+        return [self[f"W{layer}"][index] for layer in range(1, len(self.final) + 1)]
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    r"""The loss :math:`s \big( \frac12 \|W_{L:1} X - Y\|_F^2 + \text{floor} \big)`, made small.
+
+    Attributes
+    ----------
+    inputs : Tensor, shape (..., d_x, N), or None
+        X, at most as many columns as rows; None if it is the identity.
+    targets : Tensor, shape (..., d_y, N)
+        Y.
+    floor : Tensor or float
+        What no weights can avoid.
+    share : float
+        s, one, or one over the number of entries of the targets that were given.
+    """
+
+    inputs: Tensor | None
+    targets: Tensor
+    floor: Tensor | float
+    share: float
+
+    @classmethod
+    def from_data(cls, weights, X, Y, reduction="sum"):
+        r"""Rotate samples away: whitened inputs need :math:`\Phi` alone.
+
+        More samples than dimensions are rotated into as many as dimensions, :math:`X^\top = Q R`:
+        the loss is :math:`\frac12 \|W_{L:1} R^\top - Y Q\|_F^2` and a constant.
+
+        Parameters
+        ----------
+        weights : sequence of Tensor, shapes (..., d_l, d_{l-1})
+            Of the networks that are to fit the data.
+        X, Y : Tensor
+            As in :func:`gradient_descent`.
+        reduction : {"sum", "mean"}, optional
+            As there.
+
+        Returns
+        -------
+        LeastSquares
+
+        Raises
+        ------
+        TypeError, ValueError
+            As there.
+        """
+        d_y, d_x = weights[-1].shape[-2], weights[0].shape[-1]
+        reduction = checks.choice("reduction", reduction, ["sum", "mean"])
+        if X is None:
+            if reduction == "mean":
+                raise checks.wrong("reduction", '"sum" without X: the mean needs its N', reduction)
+            return cls(None, checks.tensor("Y", Y, ("…", d_y, d_x), like=weights[0]), 0.0, 1.0)
+        X = checks.tensor("X", X, ("…", d_x, "N"), like=weights[0])
+        Y = checks.tensor("Y", Y, ("…", d_y, X.shape[-1]), like=weights[0])
+        share = 1.0 if reduction == "sum" else 1 / (d_y * X.shape[-1])
+        if is_whitened(X):
+            targets = Y @ X.mT
+            floor = (Y - targets @ X).square().sum((-2, -1)) / 2
+            return cls(None, targets, floor, share)
+        if X.shape[-1] <= d_x:
+            return cls(X, Y, 0.0, share)
+        rotation, upper = torch.linalg.qr(X.mT)
+        targets = Y @ rotation
+        floor = (Y - targets @ rotation.mT).square().sum((-2, -1)) / 2
+        return cls(upper.mT, targets, floor, share)
 
 
 def gradient_descent(
@@ -213,8 +301,9 @@ def gradient_descent(
     weight_decay=0.0,
     momentum=0.0,
     reduction="sum",
-    record=None,
-    record_every=1,
+    metrics=None,
+    record_weights=False,
+    every=1,
     tol=None,
 ):
     r"""Run gradient descent on :math:`\frac12 \|W_{L:1} X - Y\|_F^2`, gradients by hand.
@@ -239,9 +328,11 @@ def gradient_descent(
         :math:`\mu` in [0, 1), heavy ball as in :class:`torch.optim.SGD`.
     reduction : {"sum", "mean"}, optional
         Whether the loss is the sum above, or that divided by the :math:`d_y N` entries of ``Y``.
-    record : dict of str to callable, optional
-        ``name: function(weights)`` → Tensor, recorded in place of the weights.
-    record_every : int or sequence of int, optional
+    metrics : dict of str to callable, optional
+        ``name: metric(weights)``, recorded beside the loss.
+    record_weights : bool, optional
+        Record the weights as well: :math:`T \sum_l d_l d_{l-1}` numbers for each network.
+    every : int or sequence of int, optional
         Steps between two records, or the steps to record. The last one always is.
     tol : float, optional
         End at the first step at which all losses are at most this.
@@ -252,7 +343,7 @@ def gradient_descent(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If widths do not chain or do not fit the data, a number is out of range, or the mean is
         asked for without ``X``.
     FloatingPointError
@@ -274,11 +365,8 @@ def gradient_descent(
         \nabla_{W_l} \ell
             = W_{L:l+1}^\top \, \big[ (W_{L:1} X - Y)\, X^\top W_{l-1:1}^\top \big] .
 
-    Both factors have :math:`d_y` rows, so that a step costs :math:`O(L d^2 d_y)`.
-
-    More samples than dimensions are first rotated into as many as dimensions,
-    :math:`X^\top = Q R`: the loss is :math:`\frac12 \|W_{L:1} R^\top - Y Q\|_F^2` and a constant.
-    Whitened inputs need :math:`\Phi` alone. So the cost of a step does not grow with N.
+    Both factors have :math:`d_y` rows, so that a step costs :math:`O(L d^2 d_y)`. It does not grow
+    with N: see :meth:`LeastSquares.from_data`.
 
     A factor on the output, :math:`\alpha W_{L:1}`, is the target :math:`Y / \alpha` with the rate
     :math:`\alpha^2 \eta`. Networks of several depths fit in one batch: fill the shallow ones with
@@ -293,83 +381,147 @@ def gradient_descent(
     >>> generator = torch.Generator().manual_seed(0)
     >>> W = init_weights([4, 4, 4, 2], 0.5, generator=generator, dtype=torch.float64)
     >>> X, Y = torch.eye(4, dtype=torch.float64), torch.eye(2, 4, dtype=torch.float64)
-    >>> path = gradient_descent(W, X, Y, lr=0.1, steps=500)
-    >>> bool(path.losses[-1] < 1e-9), path["W1"].shape
+    >>> path = gradient_descent(W, X, Y, lr=0.1, steps=500, record_weights=True)
+    >>> bool(path["loss"][-1] < 1e-9), path["W1"].shape
     (True, torch.Size([501, 4, 4]))
     """
-    _check_chain(weights)
-    inputs, targets, floor, entries = _rotated(X, Y, weights)
-    share = _share(reduction, entries)
-    options = (lr, steps, weight_decay, momentum, record, record_every, tol)
-    return _descend(weights, inputs, targets, floor, share, *options)
+    weights = checked_chain(weights, finite=True)
+    problem = LeastSquares.from_data(weights, X, Y, reduction)
+    return descend(
+        weights,
+        problem,
+        lr=lr,
+        steps=steps,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        metrics=metrics,
+        record_weights=record_weights,
+        every=every,
+        tol=tol,
+    )
 
 
-def _descend(
-    weights, inputs, targets, floor, share, lr, steps, decay, momentum, record, record_every, tol
+def descend(
+    weights,
+    problem,
+    *,
+    lr,
+    steps,
+    weight_decay=0.0,
+    momentum=0.0,
+    metrics=None,
+    record_weights=False,
+    every=1,
+    tol=None,
 ):
-    """Descend on ``share`` times (half the squared error, plus ``floor``)."""
-    if steps < 0 or decay < 0 or not 0 <= momentum < 1:
-        raise ValueError(
-            "need steps >= 0, weight_decay >= 0 and 0 <= momentum < 1, "
-            f"got {steps}, {decay}, {momentum}"
-        )
-    batch = _batch(weights, inputs, targets, lr)
-    rates = _rates(lr, batch, weights)
-    planned = _planned(record_every, steps)
-    if record is None:
-        record = {f"W{i + 1}": lambda weights, i=i: weights[i] for i in range(len(weights))}
+    """Run :func:`gradient_descent` on a problem that is made small already.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor, shapes (..., d_l, d_{l-1})
+        Initial weights, not changed.
+    problem : LeastSquares
+        The loss.
+    lr, steps, weight_decay, momentum, metrics, record_weights, every, tol
+        As there.
+
+    Returns
+    -------
+    Trajectory
+
+    Raises
+    ------
+    TypeError, ValueError, FloatingPointError
+        As there.
+    """
+    weight_decay = checks.number("weight_decay", weight_decay, least=0)
+    momentum = checks.number("momentum", momentum, least=0, below=1)
+    tol = None if tol is None else checks.number("tol", tol, least=0)
+    metrics = checks.functions("metrics", metrics)
+    if checks.flag("record_weights", record_weights):
+        layers = {f"W{i + 1}": lambda weights, i=i: weights[i] for i in range(len(weights))}
+        metrics = metrics | layers
+    recorder = Recorder(steps, every, metrics)
+    per_layer = _checked_rates(lr, len(weights))
+    batch = _batch(weights, problem, per_layer)
+    rates = _rates(per_layer, batch, weights[0])
 
     # One leading dimension at most, so that a product is one call: without any it is mm, else bmm.
     flat = [_flat(weight.detach().expand(*batch, *weight.shape[-2:])).clone() for weight in weights]
     inputs, targets = (
         None if data is None else _flat(data.expand(*batch, *data.shape[-2:]))
-        for data in (inputs, targets)
+        for data in (problem.inputs, problem.targets)
     )
     velocities = [torch.zeros_like(weight) for weight in flat] if momentum else None
     current = [weight.view(*batch, *weight.shape[-2:]) for weight in flat]
     reached = torch.full(batch, -1, device=flat[0].device)
-    taken, losses, values = [], [], {name: [] for name in record}
+    share = problem.share
 
-    for step in range(steps + 1):
-        lefts, residual = _lefts(flat, inputs, targets)
-        last, due = step == steps, step in planned or step % PATROL == 0
-        if last or due or tol is not None:
-            loss = share * (residual.square().sum((-2, -1)).view(batch) / 2 + floor)
-            if tol is not None and (loss <= tol).any():
-                reached[(reached < 0) & (loss <= tol)] = step
-                last = last or bool((loss <= tol).all())
-            if (last or due) and not loss.isfinite().all():
-                raise FloatingPointError(_diverged(loss, step, lr))
-            if last or step in planned:
-                taken.append(step)
-                losses.append(loss)
-                for name, function in record.items():
-                    values[name].append(function(current).clone())  # weights change in place
-        if last:
-            break
-        rights = _rights(flat, inputs, residual)
-        _update(flat, lefts, rights, rates, share, decay, momentum, velocities)
+    with one_thread(max(weight.numel() for weight in flat) < SMALL_LAYER):
+        for step in range(recorder.end + 1):
+            lefts, residual = left_products(flat, inputs, targets)
+            last, due, patrol = step == recorder.end, recorder.due(step), step % PATROL == 0
+            if due or patrol or tol is not None:
+                squares = residual.square().sum((-2, -1)).view(batch)
+                loss = share * (squares / 2 + problem.floor)
+                if tol is not None and (loss <= tol).any():
+                    reached[(reached < 0) & (loss <= tol)] = step
+                    last = last or bool((loss <= tol).all())
+                if (due or patrol or last) and not loss.isfinite().all():
+                    raise FloatingPointError(_diverged(loss, step, lr))
+                if due or last:
+                    recorder.record(step, current, loss=loss)
+            if last:
+                break
+            rights = right_products(flat, inputs, residual)
+            _update(flat, lefts, rights, rates, share, weight_decay, momentum, velocities)
 
-    return Trajectory(
-        steps=torch.tensor(taken),
-        losses=torch.stack(losses),
-        final=current,
-        records={name: torch.stack(entries) for name, entries in values.items()},
-        reached=reached,
-    )
+    history = recorder.history()
+    return Trajectory(history.steps, history.values, final=current, reached=reached)
 
 
-def _moving_directions(weights, scale, left, right):
-    """Input directions that see Phi, or reach it: (..., d, 2r), of orthogonal weights.
+def moving_directions(weights, scale, left, right):
+    """Return the input directions that see Phi, or reach it, of orthogonal weights.
 
-    Both conditions of the law of parsimony, for the leading singular vectors of Phi as columns.
+    Both conditions of the law of parsimony, for the leading singular vectors of Phi.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor, shapes (..., d_l, d_{l-1})
+        Initial weights: ``scale`` times orthogonal matrices.
+    scale : float
+        Their scale.
+    left, right : Tensor, shapes (..., d_y, r) and (..., d, r)
+        Singular vectors of Phi, as columns.
+
+    Returns
+    -------
+    Tensor, shape (..., d, 2r)
+        Columns that span the directions.
     """
     backwards = end_to_end(weights).mT @ left / scale ** len(weights)
     return torch.cat([right.expand(*backwards.shape[:-2], -1, -1), backwards], dim=-1)
 
 
-def _lefts(weights, inputs, targets):
-    """Products W_{L:l+1} for l = 1 .. L-1, then the residual W_{L:1} X - Y."""
+def left_products(weights, inputs, targets):
+    """Multiply from the output: what stands to the left of each layer, and the residual.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor, shapes (d_l, d_{l-1}) or (S, d_l, d_{l-1})
+        Weights, first layer first.
+    inputs : Tensor, shape (d_0, N) or (S, d_0, N), or None
+        X; None if it is the identity.
+    targets : Tensor or number
+        Y, or 0.
+
+    Returns
+    -------
+    lefts : list of Tensor
+        W_{L:l+1} for l = 1 … L-1.
+    residual : Tensor
+        W_{L:1} X - Y.
+    """
     lefts = [weights[-1]]
     for weight in reversed(weights[1:-1]):
         lefts.append(_product(lefts[-1], weight))
@@ -378,8 +530,21 @@ def _lefts(weights, inputs, targets):
     return lefts[: len(weights) - 1][::-1], outputs - targets
 
 
-def _rights(weights, inputs, residual):
-    """Products (W_{L:1} X - Y) X^T W_{l-1:1}^T for l = 1 .. L."""
+def right_products(weights, inputs, residual):
+    """Multiply from the input: what stands to the right of each layer in its gradient.
+
+    Parameters
+    ----------
+    weights, inputs
+        As in :func:`left_products`.
+    residual : Tensor
+        E = W_{L:1} X - Y.
+
+    Returns
+    -------
+    list of Tensor
+        E Xᵀ W_{l-1:1}ᵀ for l = 1 … L: the gradient is W_{L:l+1}ᵀ times it.
+    """
     rights = [residual if inputs is None else _product(residual, inputs.mT)]
     for weight in weights[:-1]:
         rights.append(_product(rights[-1], weight.mT))
@@ -418,91 +583,81 @@ def _add_product(total, left, right, factor):
         total.baddbmm_(left, right, alpha=factor)
 
 
-def _batch(weights, inputs, targets, lr):
+def checked_chain(weights, finite=False):
+    """Return the weights of a network as a list, after checking that their widths chain.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor, shapes (..., d_l, d_{l-1})
+        What was given.
+    finite : bool, optional
+        Whether to look at the entries.
+
+    Returns
+    -------
+    list of Tensor
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not floating-point matrices, at least one, or their widths do not chain.
+    """
+    finite = checks.flag("finite", finite)
+    if not isinstance(weights, Sequence) or isinstance(weights, str):
+        raise checks.wrong("weights", "a sequence of matrices", weights, TypeError)
+    if not weights:
+        raise checks.wrong("weights", "one matrix or more", weights)
+    chain = [
+        checks.tensor(f"weights[{index}]", weight, ("…", "d_out", "d_in"), finite=finite)
+        for index, weight in enumerate(weights)
+    ]
+    for layer, (before, after) in enumerate(pairwise(chain), start=1):
+        if before.shape[-2] != after.shape[-1]:
+            raise ValueError(
+                f"weights must have widths that chain, got W{layer} of shape "
+                f"{tuple(before.shape)} and W{layer + 1} of shape {tuple(after.shape)}"
+            )
+    return chain
+
+
+def _checked_rates(lr, depth):
+    """Return one learning rate for each layer, a float or a tensor."""
+    if isinstance(lr, Sequence) and not isinstance(lr, str) and len(lr) != depth:
+        raise checks.wrong("lr", f"one number, or one for each of the {depth} layers", lr)
+    rates = list(lr) if isinstance(lr, Sequence) and not isinstance(lr, str) else [lr] * depth
+    for index, rate in enumerate(rates):
+        if isinstance(rate, Tensor) and rate.ndim:
+            if not (checks.tensor("lr", rate) >= 0).all():
+                raise checks.wrong("lr", "not negative", rate.tolist())
+        else:
+            rates[index] = checks.number("lr", rate, least=0)
+    return rates
+
+
+def _batch(weights, problem, rates):
     """Leading dimensions of all that makes networks."""
-    rates = lr if isinstance(lr, Sequence) else [lr]
-    shapes = [m.shape[:-2] for m in (*weights, inputs, targets) if m is not None]
+    matrices = [m for m in (*weights, problem.inputs, problem.targets) if m is not None]
+    shapes = [m.shape[:-2] for m in matrices]
     shapes += [rate.shape for rate in rates if isinstance(rate, Tensor)]
     try:
         return torch.broadcast_shapes(*shapes)
     except RuntimeError:
         given = ", ".join(str(tuple(shape)) for shape in shapes)
-        raise ValueError(f"leading dimensions do not broadcast: {given}") from None
+        raise ValueError(
+            f"leading dimensions of weights, X, Y and lr must broadcast, got {given}"
+        ) from None
 
 
 def _flat(matrices):
     return matrices if matrices.ndim == 2 else matrices.reshape(-1, *matrices.shape[-2:])
 
 
-def _check_chain(weights):
-    if not isinstance(weights, Sequence) or not weights:
-        raise ValueError("weights must be a sequence of at least one matrix")
-    for layer, (before, after) in enumerate(pairwise(weights), start=1):
-        if before.shape[-2] != after.shape[-1]:
-            raise ValueError(
-                f"widths do not chain: W{layer} has shape {tuple(before.shape)} and "
-                f"W{layer + 1} {tuple(after.shape)}"
-            )
-
-
-def _rotated(X, Y, weights):
-    """Return inputs (None if whitened), targets, the loss nobody can avoid, the entries of Y."""
-    d_y, d_x = weights[-1].shape[-2], weights[0].shape[-1]
-    expected = (d_y, d_x) if X is None else (d_y, X.shape[-1])
-    if Y.shape[-2:] != expected or (X is not None and X.shape[-2] != d_x):
-        given = "no X" if X is None else f"X {tuple(X.shape)}"
-        raise ValueError(
-            f"weights from {d_x} to {d_y} dimensions do not fit {given} and Y {tuple(Y.shape)}: "
-            "samples are columns"
-        )
-    if X is None:
-        return None, Y, 0.0, None
-    entries = d_y * X.shape[-1]
-    if is_whitened(X):
-        targets = Y @ X.mT
-        return None, targets, (Y - targets @ X).square().sum((-2, -1)) / 2, entries
-    if X.shape[-1] <= d_x:
-        return X, Y, 0.0, entries
-    rotation, upper = torch.linalg.qr(X.mT)
-    targets = Y @ rotation
-    return upper.mT, targets, (Y - targets @ rotation.mT).square().sum((-2, -1)) / 2, entries
-
-
-def _share(reduction, entries):
-    if reduction not in ("sum", "mean"):
-        raise ValueError(f'reduction must be "sum" or "mean", got {reduction!r}')
-    if reduction == "sum":
-        return 1.0
-    if entries is None:
-        raise ValueError('reduction="mean" divides by the entries of Y, which needs X')
-    return 1 / entries
-
-
-def _rates(lr, batch, weights):
+def _rates(rates, batch, like):
     """One learning rate per layer: a float, or a tensor (batch, 1, 1)."""
-    per_layer = list(lr) if isinstance(lr, Sequence) else [lr] * len(weights)
-    if len(per_layer) != len(weights):
-        raise ValueError(f"got {len(per_layer)} learning rates for {len(weights)} layers")
-    for rate in per_layer:
-        if not (torch.as_tensor(rate) >= 0).all():
-            raise ValueError(f"learning rates must not be negative, got {lr}")
     return [
-        rate.to(weights[0]).expand(batch).reshape(-1, 1, 1)
-        if isinstance(rate, Tensor) and rate.ndim
-        else float(rate)
-        for rate in per_layer
+        rate.to(like).expand(batch).reshape(-1, 1, 1) if isinstance(rate, Tensor) else rate
+        for rate in rates
     ]
-
-
-def _planned(record_every, steps):
-    if isinstance(record_every, Integral):
-        if record_every < 1:
-            raise ValueError(f"record_every must be positive, got {record_every}")
-        return range(0, steps + 1, record_every)
-    planned = {int(step) for step in record_every}
-    if planned and not (min(planned) >= 0 and max(planned) <= steps):
-        raise ValueError(f"steps to record must lie in 0 .. {steps}, got {sorted(planned)}")
-    return planned
 
 
 def _diverged(loss, step, lr):

@@ -2,7 +2,7 @@
 
 Features are rows, ``features (N, d)`` with integer ``labels (N,)`` in ``0 .. K-1``; a classifier is
 ``W (K, d)``. Everything runs on the device of its inputs, gradients flow to them, and sums are
-accumulated in float64 (float32 where the device has no float64).
+accumulated in float64 (float32 where the device has no float64). NumPy arrays are taken as well.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lecturelib import checks
 from lecturelib.deep_linear import init_weights
+from lecturelib.device import Movable
 
-__all__ = ["ClassStatistics", "nc1", "nc2", "nc3", "nc4", "simplex_etf"]
+__all__ = [
+    "ClassStatistics",
+    "bias_measure",
+    "cdnv",
+    "equiangularity",
+    "equinorm",
+    "maximal_angle",
+    "nc1",
+    "nc2",
+    "nc3",
+    "nc4",
+    "simplex_etf",
+]
 
 
 def simplex_etf(num_classes, dim, *, generator=None, dtype=None, device=None):
@@ -38,8 +52,9 @@ def simplex_etf(num_classes, dim, *, generator=None, dtype=None, device=None):
 
     Raises
     ------
-    ValueError
-        If K < 2 or d < K - 1: K vectors with these angles span K - 1 dimensions.
+    TypeError, ValueError
+        If K < 2 or d < K - 1 (K vectors with these angles span K - 1 dimensions), or an option is
+        not as described.
 
     References
     ----------
@@ -52,16 +67,12 @@ def simplex_etf(num_classes, dim, *, generator=None, dtype=None, device=None):
     >>> (frame @ frame.T).round(decimals=4)[0]
     tensor([ 1.0000, -0.3333, -0.3333, -0.3333], dtype=torch.float64)
     """
-    if num_classes < 2:
-        raise ValueError(f"a simplex ETF needs num_classes >= 2, got {num_classes}")
-    if dim < num_classes - 1:
-        raise ValueError(
-            f"{num_classes} vectors of a simplex ETF span {num_classes - 1} dimensions, "
-            f"so dim must be at least {num_classes - 1}, got {dim}"
-        )
+    num_classes = checks.integer("num_classes", num_classes, least=2)
+    dim = checks.integer("dim", dim, least=num_classes - 1)
+    generator = checks.generator("generator", generator)
+    dtype, device = checks.dtype("dtype", dtype), checks.device("device", device)
     if device is None and generator is not None:
         device = generator.device
-    dtype = dtype or torch.get_default_dtype()
     precision = torch.promote_types(dtype, torch.float32)  # QR has no half precision
     basis = _centred_basis(num_classes, dtype=precision, device=device)
     frame = basis * (num_classes / (num_classes - 1)) ** 0.5
@@ -73,16 +84,8 @@ def simplex_etf(num_classes, dim, *, generator=None, dtype=None, device=None):
     return (frame @ axes.T).to(dtype)
 
 
-def _centred_basis(num_classes, *, dtype, device):
-    """Orthonormal basis (K, K-1) of the vectors that sum to zero (Helmert's contrasts)."""
-    k = torch.arange(1, num_classes, dtype=dtype, device=device)
-    basis = torch.ones(num_classes, num_classes - 1, dtype=dtype, device=device).triu()
-    basis.diagonal(-1).copy_(-k)
-    return basis / (k * (k + 1)).sqrt()
-
-
 @dataclass(frozen=True)
-class ClassStatistics:
+class ClassStatistics(Movable):
     """Counts and means of the classes, checked once and shared by the metrics.
 
     Attributes
@@ -100,6 +103,8 @@ class ClassStatistics:
     >>> statistics = ClassStatistics.from_features(features, torch.tensor([0, 0, 1]))
     >>> statistics.counts.tolist(), statistics.means.tolist(), statistics.global_mean.tolist()
     ([2, 1], [[1.0, 0.0], [4.0, 4.0]], [2.5, 2.0])
+    >>> statistics.variances(features, torch.tensor([0, 0, 1])).tolist()
+    [1.0, 0.0]
     """
 
     counts: Tensor
@@ -125,24 +130,110 @@ class ClassStatistics:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             For mismatched shapes, labels that are not integers or out of range, fewer than two
             classes, a class without samples, NaN or infinite features.
         """
-        labels = _checked_labels(features, labels, num_classes)
-        if num_classes is None:
-            num_classes = int(labels.max()) + 1 if len(labels) else 0
+        features, labels = checks.labelled("features", features, labels, num_classes)
+        num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
         if num_classes < 2:
-            raise ValueError(f"collapse compares classes: need at least 2, got {num_classes}")
+            raise checks.wrong("labels", "of at least two classes", f"{num_classes} class")
         counts = torch.bincount(labels, minlength=num_classes)
-        _check_no_class_is_empty(counts)
-        means = _class_sums(features, labels, num_classes) / counts[:, None]
-        return cls(counts, means, means.mean(0))
+        return cls.from_sums(counts, class_sums(features, labels, num_classes))
+
+    @classmethod
+    def from_sums(cls, counts, sums):
+        """Compute the statistics from the number of samples and their sum, class by class.
+
+        Parameters
+        ----------
+        counts : Tensor, shape (K,)
+            Samples per class.
+        sums : Tensor, shape (K, d)
+            Sums of their features, in the accumulation type.
+
+        Returns
+        -------
+        ClassStatistics
+
+        Raises
+        ------
+        ValueError
+            If a class has no samples; the message names it.
+        """
+        if (counts == 0).any():
+            empty = (counts == 0).nonzero().flatten().tolist()
+            raise ValueError(f"every class needs a sample, but labels has none of {empty}")
+        means = sums / counts[:, None]
+        return cls(counts.long(), means, means.mean(0))
 
     @property
     def centred_means(self):
         """Class means minus the global mean, shape (K, d); rank at most K - 1."""
         return self.means - self.global_mean
+
+    @property
+    def coincide(self):
+        """Whether no two class means differ, so that there is no signal: a 0-d bool tensor."""
+        return (self.means == self.means[0]).all()
+
+    @property
+    def whitener(self):
+        """The matrix A (K-1, d) with Σ_B† = AᵀA.
+
+        With B = CᵀM, M the class means and C an orthonormal basis of the vectors that sum to zero,
+        Σ_B = BᵀB / K: the null direction of the centred means is gone by construction, no threshold
+        decides about it. Then A = √K (BBᵀ)⁻¹B, which is the transposed pseudo-inverse of B. That
+        way of computing it does not square the condition number, and covers d < K - 1 and means in
+        special position as well.
+        """
+        basis = _centred_basis(len(self.means), dtype=self.means.dtype, device=self.means.device)
+        # Subtracting a class mean changes nothing but the rounding: large common offsets cancel.
+        between = basis.T @ (self.means - self.means[0])
+        return len(self.means) ** 0.5 * torch.linalg.pinv(between).T
+
+    def variances(self, features, labels, directions=None):
+        r"""Mean squared distance of each class's features from its mean.
+
+        Parameters
+        ----------
+        features : Tensor, shape (N, d)
+            Features, those of the statistics or others.
+        labels : Tensor, shape (N,)
+            Their classes, each with at least one sample.
+        directions : Tensor, shape (p, d), optional
+            A matrix A to apply first: :math:`\|A (h - \bar h_k)\|^2`, by default the identity.
+
+        Returns
+        -------
+        Tensor, shape (K,)
+            In the accumulation type.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the features do not fit the statistics.
+        """
+        num_classes, dim = self.means.shape
+        features, labels = checks.labelled("features", features, labels, num_classes, dim)
+        if directions is not None:
+            directions = accumulated(checks.tensor("directions", directions, ("p", dim)))
+        # The big product runs in the precision of the features. It loses nothing: differences of
+        # nearby floats are exact, and what rounding the means to `centres` shifted is put back in
+        # float64.
+        precision = torch.promote_types(features.dtype, torch.float32)
+        centres = self.means.to(precision)
+        shifts = self.means - centres
+        if directions is not None:
+            shifts, directions = shifts @ directions.T, directions.to(precision)
+        squares = []
+        for rows, classes in _chunks(features, labels):
+            deviations = centres[classes].sub_(rows)
+            if directions is not None:
+                deviations = deviations @ directions.T
+            squares.append((deviations + shifts[classes]).square().sum(1))
+        totals = self.means.new_zeros(num_classes).index_add(0, labels, torch.cat(squares))
+        return totals / torch.bincount(labels, minlength=num_classes)
 
 
 def nc1(features, labels):
@@ -162,7 +253,7 @@ def nc1(features, labels):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As :meth:`ClassStatistics.from_features`.
 
     Notes
@@ -187,18 +278,74 @@ def nc1(features, labels):
     >>> float(nc1(features, torch.tensor([0, 0, 1, 1])))  # the noise is orthogonal to the signal
     0.0
     """
-    means = ClassStatistics.from_features(features, labels).means
-    labels, whitener = labels.long(), _between_whitener(means)
-    # The big product runs in the precision of the features. It loses nothing: differences of nearby
-    # floats are exact, and what rounding the means to `centres` shifted is put back in float64.
-    precision = torch.promote_types(features.dtype, torch.float32)
-    centres, directions = means.to(precision), whitener.to(precision)
-    shifts = (means - centres) @ whitener.T
-    total = 0.0
-    for rows, classes in _chunks(features, labels):
-        projected = centres[classes].sub_(rows) @ directions.T + shifts[classes]
-        total = total + projected.square().sum()
-    return _or_infinite(total / len(features), means)
+    statistics = ClassStatistics.from_features(features, labels)
+    variances = statistics.variances(features, labels, statistics.whitener)
+    within = (statistics.counts * variances).sum() / statistics.counts.sum()
+    return torch.where(statistics.coincide, torch.inf, within)
+
+
+def cdnv(features, labels):
+    r"""Class-distance normalised variance, the mean over all pairs of classes.
+
+    Parameters
+    ----------
+    features : Tensor, shape (N, d)
+        Features of any layer.
+    labels : Tensor, shape (N,)
+        Integer classes in 0 .. K-1, each with at least one sample.
+
+    Returns
+    -------
+    Tensor, 0-d
+        Non-negative; 0 at full collapse, infinite if two class means coincide.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :meth:`ClassStatistics.from_features`.
+
+    Notes
+    -----
+    For the classes k and k' it is
+
+    .. math:: \frac{\sigma_k^2 + \sigma_{k'}^2}{2\, \|\bar h_k - \bar h_{k'}\|^2}, \qquad
+        \sigma_k^2 = \frac1{n_k} \sum_{y_i = k} \|h_i - \bar h_k\|^2 .
+
+    Unlike :func:`nc1` it counts noise in all directions.
+
+    References
+    ----------
+    Galanti, György, Hutter (2022), definition 1.
+
+    Examples
+    --------
+    >>> features = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, -0.1]])
+    >>> cdnv(features, torch.tensor([0, 0, 1, 1])).round(decimals=6)  # (0.01 + 0.01) / (2 * 4)
+    tensor(0.0025, dtype=torch.float64)
+    """
+    statistics = ClassStatistics.from_features(features, labels)
+    return mean_cdnv(statistics, statistics.variances(features, labels))
+
+
+def mean_cdnv(statistics, variances):
+    """Return :func:`cdnv` where the class variances (K,) are known already.
+
+    Parameters
+    ----------
+    statistics : ClassStatistics
+        Of the features.
+    variances : Tensor, shape (K,)
+        As :meth:`ClassStatistics.variances` returns them.
+
+    Returns
+    -------
+    Tensor, 0-d
+    """
+    K = len(variances)
+    rows, columns = torch.triu_indices(K, K, offset=1, device=variances.device)
+    distances = (statistics.means[rows] - statistics.means[columns]).square().sum(1)
+    pairs = (variances[rows] + variances[columns]) / (2 * distances)
+    return torch.where(distances > 0, pairs, torch.inf).mean()
 
 
 def nc2(vectors):
@@ -212,11 +359,12 @@ def nc2(vectors):
     Returns
     -------
     Tensor, 0-d
-        Between 0 (simplex ETF of any size and orientation) and 2.
+        Between 0 (simplex ETF of any size and orientation) and :math:`\sqrt2`. For random vectors
+        it falls as d grows: compare with that.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the input is not a finite (K, d) matrix with K >= 2, or is zero.
 
     Notes
@@ -225,6 +373,8 @@ def nc2(vectors):
 
     .. math:: \Big\| \frac{G}{\|G\|_F}
         - \frac{1}{\sqrt{K-1}} \Big( I - \frac1K \mathbf 1 \mathbf 1^\top \Big) \Big\|_F .
+
+    Both matrices are positive semidefinite of norm one, so their inner product is not negative.
 
     References
     ----------
@@ -235,8 +385,8 @@ def nc2(vectors):
     >>> bool(nc2(7 * simplex_etf(5, 9, dtype=torch.float64)) < 1e-12)
     True
     """
-    _check_matrix(vectors, "vectors")
-    return _distance_from_etf(_accumulated(vectors), _accumulated(vectors))
+    vectors = _vectors("vectors", vectors)
+    return _distance_from_etf("vectors", vectors, vectors)
 
 
 def nc3(classifier, class_means):
@@ -257,7 +407,7 @@ def nc3(classifier, class_means):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the shapes differ, K < 2, or either is zero or not finite.
 
     Notes
@@ -274,30 +424,164 @@ def nc3(classifier, class_means):
     >>> bool(nc3(2 * frame, 3 * frame + 1) < 1e-12)
     True
     """
-    _check_matrix(classifier, "classifier")
-    _check_matrix(class_means, "class_means")
-    if classifier.shape != class_means.shape:
-        raise ValueError(
-            "classifier and class_means must both be (K, d), got "
-            f"{tuple(classifier.shape)} and {tuple(class_means.shape)}"
-        )
-    means = _accumulated(class_means)
-    return _distance_from_etf(_accumulated(classifier), means - means.mean(0))
+    classifier = _vectors("classifier", classifier)
+    means = _vectors("class_means", class_means)
+    if classifier.shape != means.shape:
+        shape = tuple(means.shape)
+        raise checks.wrong("classifier", f"of the shape {shape} of class_means", classifier)
+    return _distance_from_etf("classifier or class_means", classifier, means - means.mean(0))
 
 
-def nc4(features, labels, classifier, bias=None):
+def equinorm(vectors):
+    r"""How much the lengths of some vectors vary: their coefficient of variation.
+
+    Parameters
+    ----------
+    vectors : Tensor, shape (K, d)
+        Rows of a classifier, or centred class means.
+
+    Returns
+    -------
+    Tensor, 0-d
+        Standard deviation (divisor K) over mean of the norms: 0 if all are equal, at most
+        :math:`\sqrt{K-1}`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the input is not a finite (K, d) matrix with K >= 2, or is zero.
+
+    References
+    ----------
+    Papyan, Han, Donoho (2020), figure 2.
+
+    Examples
+    --------
+    >>> equinorm(torch.tensor([[3.0, 4.0], [0.0, 5.0]]))
+    tensor(0., dtype=torch.float64)
+    """
+    norms = _vectors("vectors", vectors).norm(dim=1)
+    if norms.max() == 0:
+        raise checks.wrong("vectors", "not all zero", norms)
+    return norms.std(correction=0) / norms.mean()
+
+
+def equiangularity(vectors):
+    r"""How much the angles between some vectors vary: the standard deviation of their cosines.
+
+    Parameters
+    ----------
+    vectors : Tensor, shape (K, d)
+        Rows of a classifier, or centred class means, none of them zero.
+
+    Returns
+    -------
+    Tensor, 0-d
+        Over all pairs; 0 if all angles are equal, at most 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the input is not a finite (K, d) matrix with K >= 2, or a row is zero.
+
+    References
+    ----------
+    Papyan, Han, Donoho (2020), figure 3.
+
+    Examples
+    --------
+    >>> equiangularity(torch.eye(3))  # all at right angles
+    tensor(0., dtype=torch.float64)
+    """
+    return _cosines(vectors).std(correction=0)
+
+
+def maximal_angle(vectors):
+    r"""How far the angles between some vectors are from the widest that all can have at once.
+
+    Parameters
+    ----------
+    vectors : Tensor, shape (K, d)
+        Rows of a classifier, or centred class means, none of them zero.
+
+    Returns
+    -------
+    Tensor, 0-d
+        Mean of :math:`\big| \cos + \frac1{K-1} \big|` over all pairs; 0 for a simplex ETF.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the input is not a finite (K, d) matrix with K >= 2, or a row is zero.
+
+    References
+    ----------
+    Papyan, Han, Donoho (2020), figure 4.
+
+    Examples
+    --------
+    >>> maximal_angle(torch.eye(3))  # 0 + 1/2
+    tensor(0.5000, dtype=torch.float64)
+    """
+    return (_cosines(vectors) + 1 / (len(vectors) - 1)).abs().mean()
+
+
+def bias_measure(classifier, bias, global_mean):
+    r"""How far the classifier is from treating the centre of the features alike in all classes.
+
+    Parameters
+    ----------
+    classifier : Tensor, shape (K, d)
+        Weights W of the last layer.
+    bias : Tensor, shape (K,)
+        Its bias b.
+    global_mean : Tensor, shape (d,)
+        :math:`\bar h`, as :attr:`ClassStatistics.global_mean`.
+
+    Returns
+    -------
+    Tensor, 0-d
+        :math:`\| W \bar h + b \|`, not negative and in units of the logits: 0 where bias and global
+        mean cancel, so that the scores are those of centred features without a bias.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not finite, or the shapes do not fit.
+
+    References
+    ----------
+    Zhu et al. (2021), section 5, the fourth measure.
+
+    Examples
+    --------
+    >>> bias_measure(torch.eye(2), torch.tensor([-1.0, 3.0]), torch.ones(2))
+    tensor(4., dtype=torch.float64)
+    """
+    classifier = _vectors("classifier", classifier)
+    num_classes, dim = classifier.shape
+    bias = accumulated(checks.tensor("bias", bias, (num_classes,)))
+    centre = accumulated(checks.tensor("global_mean", global_mean, (dim,)))
+    return (classifier @ centre + bias).norm()
+
+
+def nc4(features, labels, classifier, bias=None, *, means=None):
     r"""How often the classifier disagrees with the nearest class mean.
 
     Parameters
     ----------
     features : Tensor, shape (N, d)
-        Last-layer features.
+        Last-layer features, best of new samples: on the training set there is no disagreement left
+        once NC1 is small and the training error zero.
     labels : Tensor, shape (N,)
-        Integer classes in 0 .. K-1; they define the class means.
+        Integer classes in 0 .. K-1. They define the class means unless these are given, and have no
+        other use.
     classifier : Tensor, shape (K, d)
         Weights W of the last layer.
     bias : Tensor, shape (K,), optional
         Its bias b.
+    means : Tensor, shape (K, d), optional
+        Class means of the *training* features, as in the paper.
 
     Returns
     -------
@@ -307,12 +591,12 @@ def nc4(features, labels, classifier, bias=None):
 
     Raises
     ------
-    ValueError
-        As :meth:`ClassStatistics.from_features`; or if the classifier does not fit the features.
+    TypeError, ValueError
+        As :meth:`ClassStatistics.from_features`; or if classifier, bias or means do not fit.
 
     References
     ----------
-    Papyan, Han, Donoho (2020), NC4.
+    Papyan, Han, Donoho (2020), NC4 and figure 7.
 
     Examples
     --------
@@ -320,69 +604,120 @@ def nc4(features, labels, classifier, bias=None):
     >>> float(nc4(frame, torch.arange(3), frame))
     0.0
     """
-    _check_matrix(classifier, "classifier")
-    num_classes = len(classifier)
-    statistics = ClassStatistics.from_features(features, labels, num_classes)
-    if classifier.shape != statistics.means.shape:
-        raise ValueError(
-            f"classifier must be (K, d) = {tuple(statistics.means.shape)} to fit the features, "
-            f"got {tuple(classifier.shape)}"
-        )
-    if bias is not None and not (bias.shape == (num_classes,) and bias.isfinite().all()):
-        raise ValueError(
-            f"bias must be finite and have shape ({num_classes},), got {tuple(bias.shape)}"
-        )
-    # Nearest centre as a linear rule: ||h||^2 is common to all classes; centring keeps digits.
-    centres, weight = statistics.centred_means, _accumulated(classifier)
+    weight = _vectors("classifier", classifier)
+    num_classes, dim = weight.shape
+    features, labels = checks.labelled("features", features, labels, num_classes, dim)
+    if bias is not None:
+        bias = checks.tensor("bias", bias, (num_classes,))
+    if means is None:
+        means = ClassStatistics.from_features(features, labels, num_classes).means
+    else:
+        means = accumulated(checks.tensor("means", means, (num_classes, dim)))
     disagreements = weight.new_zeros(())
     for rows, _ in _chunks(features, labels):
-        rows = rows.to(weight.dtype)
-        scores = rows @ weight.T
-        if bias is not None:
-            scores = scores + bias
-        closeness = (rows - statistics.global_mean) @ centres.T - centres.square().sum(1) / 2
-        disagreements += (scores.argmax(1) != closeness.argmax(1)).sum()
+        disagreements += count_disagreements(rows, weight, bias, means)
     return disagreements / len(features)
 
 
-def _between_whitener(means):
-    """Return A (K-1, d) with Σ_B† = AᵀA, from the class means (K, d).
+def count_disagreements(features, classifier, bias, means):
+    """Return in how many rows classifier and nearest mean disagree.
 
-    With B = CᵀM, C an orthonormal basis of the vectors that sum to zero, Σ_B = BᵀB / K: the null
-    direction of the centred means is gone by construction, no threshold decides about it. Then
-    A = √K (BBᵀ)⁻¹B, which is the transposed pseudo-inverse of B. That way of computing it does not
-    square the condition number, and covers d < K - 1 and means in special position as well.
+    Parameters
+    ----------
+    features : Tensor, shape (N, d)
+        Features.
+    classifier, means : Tensor, shape (K, d)
+        In the accumulation type.
+    bias : Tensor, shape (K,), or None
+        Bias of the classifier.
+
+    Returns
+    -------
+    Tensor, 0-d
+        int64.
     """
-    basis = _centred_basis(len(means), dtype=means.dtype, device=means.device)
-    # Subtracting a class mean changes nothing but the rounding: large common offsets cancel first.
-    between = basis.T @ (means - means[0])
-    return len(means) ** 0.5 * torch.linalg.pinv(between).T
+    rows = features.to(classifier.dtype)
+    scores = rows @ classifier.T
+    if bias is not None:
+        scores = scores + bias
+    # Nearest centre as a linear rule: ||h||^2 is common to all classes; centring keeps digits.
+    centre = means.mean(0)
+    centres = means - centre
+    closeness = (rows - centre) @ centres.T - centres.square().sum(1) / 2
+    return (scores.argmax(1) != closeness.argmax(1)).sum()
 
 
-def _or_infinite(within, means):
-    """Return ``within``, or infinity where no two class means differ, as no signal is left."""
-    return torch.where((means == means[0]).all(), torch.inf, within)
+def class_sums(features, labels, num_classes):
+    """Return the sum of the features of each class, accumulated in float64 chunk by chunk.
+
+    Parameters
+    ----------
+    features : Tensor, shape (N, d)
+        Floating point.
+    labels : Tensor, shape (N,)
+        int64, in 0 .. K-1.
+    num_classes : int
+        K.
+
+    Returns
+    -------
+    Tensor, shape (K, d)
+        In the accumulation type.
+
+    Raises
+    ------
+    ValueError
+        If a feature is NaN or infinite.
+    """
+    sums = accumulated(features[:0]).new_zeros(num_classes, features.shape[1])
+    for rows, classes in _chunks(features, labels):
+        sums.index_add_(0, classes, accumulated(rows))
+    if not sums.isfinite().all():  # one NaN or infinity makes its sum one, too
+        raise ValueError("features must be finite, got NaN or infinite entries")
+    return sums
 
 
-def _distance_from_etf(left, right):
+def accumulated(tensor):
+    """Return a tensor in float64, or in float32 on Apple's GPUs, which have no float64."""
+    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
+
+
+def _centred_basis(num_classes, *, dtype, device):
+    """Orthonormal basis (K, K-1) of the vectors that sum to zero (Helmert's contrasts)."""
+    k = torch.arange(1, num_classes, dtype=dtype, device=device)
+    basis = torch.ones(num_classes, num_classes - 1, dtype=dtype, device=device).triu()
+    basis.diagonal(-1).copy_(-k)
+    return basis / (k * (k + 1)).sqrt()
+
+
+def _distance_from_etf(name, left, right):
     """Frobenius distance of ``left @ right.T``, scaled to norm 1, from a simplex ETF's Gram."""
     gram = left @ right.T
     norm = gram.norm()
     if norm == 0:
-        raise ValueError("the vectors are zero (or cancel): their angles are not defined")
+        raise ValueError(f"{name} must not be zero (or cancel): the angles would not be defined")
     num_classes = len(gram)
     target = torch.eye(num_classes, dtype=gram.dtype, device=gram.device) - 1 / num_classes
     return (gram / norm - target / (num_classes - 1) ** 0.5).norm()
 
 
-def _class_sums(features, labels, num_classes):
-    """Sum of the rows of each class, shape (K, d), accumulated in float64 chunk by chunk."""
-    sums = _accumulated(features[:0]).new_zeros(num_classes, features.shape[1])
-    for rows, classes in _chunks(features, labels):
-        sums.index_add_(0, classes, _accumulated(rows))
-    if not sums.isfinite().all():  # one NaN or infinity makes its sum one, too
-        raise ValueError("features must be finite, but they contain NaN or infinite values")
-    return sums
+def _cosines(vectors):
+    """Cosines between all pairs of rows, none of which may be zero."""
+    vectors = _vectors("vectors", vectors)
+    norms = vectors.norm(dim=1, keepdim=True)
+    if (norms == 0).any():
+        raise checks.wrong("vectors", "without a row of zeros", vectors)
+    unit = vectors / norms
+    rows, columns = torch.triu_indices(len(unit), len(unit), offset=1, device=unit.device)
+    return (unit[rows] * unit[columns]).sum(1)
+
+
+def _vectors(name, vectors):
+    """Return vectors (K, d), K >= 2, in the accumulation type."""
+    vectors = checks.tensor(name, vectors, ("K", "d"))
+    if len(vectors) < 2:
+        raise checks.wrong(name, "two rows or more", vectors)
+    return accumulated(vectors)
 
 
 def _chunks(features, labels):
@@ -390,47 +725,3 @@ def _chunks(features, labels):
     elements = 2**20 if features.device.type == "cpu" else 2**26
     size = max(1, elements // features.shape[1])
     return zip(features.split(size), labels.split(size), strict=True)
-
-
-def _accumulated(tensor):
-    """Return the tensor in float64, or in float32 on Apple's GPUs, which have no float64."""
-    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
-
-
-def _checked_labels(features, labels, num_classes=None):
-    """Return the labels as int64, after checking that they fit the features."""
-    if features.ndim != 2 or features.shape[1] == 0 or not features.is_floating_point():
-        raise ValueError(
-            "features must be a floating-point tensor of shape (N, d) with d >= 1, got "
-            f"{features.dtype} of shape {tuple(features.shape)}"
-        )
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"labels must be integers, got {labels.dtype}")
-    if labels.shape != features.shape[:1]:
-        raise ValueError(
-            f"labels must have shape ({len(features)},) to match the features, "
-            f"got {tuple(labels.shape)}"
-        )
-    if len(labels) == 0:
-        raise ValueError("need at least one sample, got none")
-    lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 0 or (num_classes is not None and highest >= num_classes):
-        last = "K - 1" if num_classes is None else num_classes - 1
-        raise ValueError(f"labels must lie in 0 .. {last}, got {lowest} .. {highest}")
-    return labels.long()
-
-
-def _check_no_class_is_empty(counts):
-    if (counts == 0).any():
-        empty = (counts == 0).nonzero().flatten().tolist()
-        raise ValueError(f"every class needs a sample, but these have none: {empty}")
-
-
-def _check_matrix(matrix, name):
-    if matrix.ndim != 2 or len(matrix) < 2 or not matrix.is_floating_point():
-        raise ValueError(
-            f"{name} must be a floating-point tensor of shape (K, d) with K >= 2, got "
-            f"{matrix.dtype} of shape {tuple(matrix.shape)}"
-        )
-    if not matrix.isfinite().all():
-        raise ValueError(f"{name} must be finite, but contains NaN or infinite values")

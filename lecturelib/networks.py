@@ -5,6 +5,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from lecturelib import checks
+
 __all__ = ["MLP", "ViT"]
 
 
@@ -30,7 +32,7 @@ class MLP(nn.Module):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If a width is not positive, there are fewer than three, or the tail is too long.
 
     Examples
@@ -44,11 +46,13 @@ class MLP(nn.Module):
 
     def __init__(self, widths, *, batch_norm=False, linear_tail=0):
         super().__init__()
-        if len(widths) < 3 or min(widths) < 1:
-            raise ValueError(f"widths must be three or more positive numbers, got {widths}")
+        widths = checks.integers("widths", widths, least=1)
+        if len(widths) < 3:
+            raise checks.wrong("widths", "three or more integers", widths)
         depth = len(widths) - 2
-        if not 0 <= linear_tail <= depth:
-            raise ValueError(f"linear_tail must lie in 0 .. {depth}, got {linear_tail}")
+        batch_norm = checks.flag("batch_norm", batch_norm)
+        linear_tail = checks.integer("linear_tail", linear_tail, 0, depth)
+        self.d_in = widths[0]
         self.hidden = nn.ModuleList()
         for layer, (d_in, d_out) in enumerate(pairwise(widths[:-1])):
             parts = [nn.Linear(d_in, d_out)]
@@ -68,6 +72,9 @@ class MLP(nn.Module):
 
     def taps(self, inputs):
         """Return the output of every hidden layer, first to last, shapes (N, width)."""
+        inputs = checks.inputs("inputs", inputs, self)
+        if inputs.ndim < 2 or inputs[:1].numel() != min(len(inputs), 1) * self.d_in:
+            raise checks.wrong("inputs", f"samples of {self.d_in} entries each", inputs)
         features, outputs = inputs.flatten(1), []
         for layer in self.hidden:
             features = layer(features)
@@ -106,7 +113,7 @@ class ViT(nn.Module):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If a number is not positive, or patches or heads do not fit.
 
     References
@@ -123,16 +130,17 @@ class ViT(nn.Module):
 
     def __init__(self, image_shape, num_classes, *, patch, dim=64, depth=4, heads=4, hidden=None):
         super().__init__()
-        channels, height, width = image_shape
-        hidden = dim if hidden is None else hidden
-        if min(*image_shape, num_classes, patch, dim, depth, heads, hidden) < 1:
-            raise ValueError("all sizes must be positive")
-        if height % patch or width % patch or dim % heads:
-            raise ValueError(
-                f"patches of {patch} must tile {height} x {width} pixels, and {heads} heads divide "
-                f"dim={dim}"
-            )
-        self.image_shape, self.patch = tuple(image_shape), patch
+        channels, height, width = checks.integers("image_shape", image_shape, length=3, least=1)
+        num_classes = checks.integer("num_classes", num_classes, least=1)
+        patch = checks.integer("patch", patch, least=1)
+        dim, depth = checks.integer("dim", dim, least=1), checks.integer("depth", depth, least=1)
+        heads = checks.integer("heads", heads, least=1)
+        hidden = checks.integer("hidden", dim if hidden is None else hidden, least=1)
+        if height % patch or width % patch:
+            raise checks.wrong("patch", f"a divisor of {height} and {width} pixels", patch)
+        if dim % heads:
+            raise checks.wrong("heads", f"a divisor of dim={dim}", heads)
+        self.image_shape, self.patch = (channels, height, width), patch
         self.embedding = nn.Linear(channels * patch**2, dim)
         tokens = (height // patch) * (width // patch)
         self.class_token = nn.Parameter(0.02 * torch.randn(dim))
@@ -159,11 +167,9 @@ class ViT(nn.Module):
 
         The last one is normalised: it is what the head sees.
         """
-        if tuple(images.shape[1:]) != self.image_shape:
-            raise ValueError(
-                f"images must be (N, {', '.join(map(str, self.image_shape))}), "
-                f"got {tuple(images.shape)}"
-            )
+        images = checks.inputs("images", images, self)
+        if images.shape[1:] != self.image_shape:
+            raise checks.wrong("images", f"of shape (N, *{self.image_shape})", images)
         patches = nn.functional.unfold(images, self.patch, stride=self.patch).mT
         tokens = self.embedding(patches)
         start = self.class_token.expand(len(images), 1, -1)
