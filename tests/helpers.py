@@ -1,0 +1,118 @@
+"""What several test files share: seeds, draws, comparisons, data with known structure."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from lecturelib.metrics import ClassStatistics
+
+ROOT = Path(__file__).parents[1]
+F64 = torch.float64
+SEEDS = st.integers(0, 2**31 - 1)
+
+
+def examples(count):
+    """So many examples of a hypothesis test, the same in every run."""
+    return settings(max_examples=count, deadline=None, derandomize=True)
+
+
+def source(seed):
+    """A generator with a seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(seed, *shape, dtype=F64):
+    """Standard normal numbers."""
+    return torch.randn(*shape, generator=source(seed), dtype=dtype)
+
+
+def close(actual, expected, tolerance=1e-11):
+    """Demand that two tensors agree, absolutely or relatively."""
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def tool(name):
+    """A module of the folder tools/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(counts):
+    """Labels of classes of these sizes, class after class."""
+    return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+
+
+def mixture(seed, counts, dim, *, noise=1.0, offset=0.0, dtype=F64):
+    """Gaussian classes around Gaussian means, in random order; also a classifier and a bias."""
+    generator = source(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=F64)
+
+    labels = blocks(counts)[torch.randperm(sum(counts), generator=generator)]
+    means = draw(len(counts), dim) + offset * draw(dim)
+    features = means[labels] + noise * draw(len(labels), dim)
+    return features.to(dtype), labels, draw(len(counts), dim), draw(len(counts))
+
+
+def isotropic(means, scale):
+    """2d samples per class whose within-class scatter is exactly scale² I."""
+    steps = scale * means.shape[1] ** 0.5 * torch.eye(means.shape[1], dtype=means.dtype)
+    features = means[:, None] + torch.cat([steps, -steps])
+    return features.flatten(0, 1), blocks([features.shape[1]] * len(means))
+
+
+def spreads(features, labels):
+    """Tr Σ_W, and Σ_B in full, from the class statistics."""
+    statistics = ClassStatistics.from_features(features, labels)
+    within = (features - statistics.means[labels]).square().sum() / len(features)
+    centred = statistics.centred_means
+    return within, centred.T @ centred / len(centred)
+
+
+class Textbook:
+    """The measures as they are printed: class loop, d x d matrices, every distance."""
+
+    def __init__(self, features, labels, classifier, bias):
+        x, y = np.asarray(features, np.float64), np.asarray(labels)
+        w, b = np.asarray(classifier, np.float64), np.asarray(bias, np.float64)
+        k = len(w)
+        means = np.stack([x[y == c].mean(0) for c in range(k)])
+        centred = means - means.mean(0)
+        sigma_w = sum((x[y == c] - means[c]).T @ (x[y == c] - means[c]) for c in range(k)) / len(x)
+        sigma_b = sum(np.outer(m, m) for m in centred) / k
+        self.nc1 = np.trace(sigma_w @ np.linalg.pinv(sigma_b, rcond=1e-12, hermitian=True))
+        self.nc2 = self.distance(centred @ centred.T)
+        self.nc2_classifier = self.distance(w @ w.T)
+        self.nc3 = self.distance(w @ centred.T)
+        nearest = np.linalg.norm(x[:, None] - means, axis=2).argmin(1)
+        self.nc4 = np.mean((x @ w.T + b).argmax(1) != nearest)
+        self.bias_measure = np.linalg.norm(w @ means.mean(0) + b)
+        lengths = np.linalg.norm(centred, axis=1)
+        self.equinorm = lengths.std() / lengths.mean()
+        cosines = [
+            centred[i] @ centred[j] / lengths[i] / lengths[j] for i in range(k) for j in range(i)
+        ]
+        self.equiangularity = np.std(cosines)
+        self.maximal_angle = np.mean(np.abs(np.array(cosines) + 1 / (k - 1)))
+        variances = [((x[y == c] - means[c]) ** 2).sum(1).mean() for c in range(k)]
+        self.cdnv = np.mean(
+            [
+                (variances[i] + variances[j]) / 2 / ((means[i] - means[j]) ** 2).sum()
+                for i in range(k)
+                for j in range(i)
+            ]
+        )
+
+    @staticmethod
+    def distance(gram):
+        """Distance of a Gram matrix, scaled to norm 1, from that of a simplex ETF."""
+        k = len(gram)
+        target = (np.eye(k) - np.ones((k, k)) / k) / np.sqrt(k - 1)
+        return np.linalg.norm(gram / np.linalg.norm(gram) - target)
