@@ -112,9 +112,8 @@ def init_weights(
     try:
         scale = scale.expand(batch_shape)
     except RuntimeError:
-        raise checks.wrong(
-            "scale", f"of a shape that fits batch_shape={batch_shape}", scale
-        ) from None
+        fitting = f"of a shape that fits batch_shape={batch_shape}"
+        raise checks.wrong("scale", fitting, scale) from None
     like = {"generator": generator, "dtype": dtype, "device": device}
 
     def draw(d_in, d_out):
@@ -267,14 +266,15 @@ class LeastSquares:
         """
         weights = checked_chain(weights)
         d_y, d_x = weights[-1].shape[-2], weights[0].shape[-1]
-        reduction = checks.choice("reduction", reduction, ["sum", "mean"])
+        if checks.choice("reduction", reduction, ["sum", "mean"]) == "mean" and X is None:
+            raise checks.wrong("reduction", '"sum" without X: the mean needs its N', reduction)
         if X is None:
-            if reduction == "mean":
-                raise checks.wrong("reduction", '"sum" without X: the mean needs its N', reduction)
-            return cls(None, checks.tensor("Y", Y, ("…", d_y, d_x), like=weights[0]), 0.0, 1.0)
+            Y = checks.tensor("Y", Y, ("…", d_y, d_x), like=weights[0])
+            _batch([*weights, Y])
+            return cls(None, Y, 0.0, 1.0)
         X = checks.tensor("X", X, ("…", d_x, "N"), like=weights[0])
         Y = checks.tensor("Y", Y, ("…", d_y, X.shape[-1]), like=weights[0])
-        _batch([X, Y])
+        _batch([*weights, X, Y])
         share = 1.0 if reduction == "sum" else 1 / (d_y * X.shape[-1])
         if is_whitened(X):
             targets = Y @ X.mT
