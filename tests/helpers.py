@@ -31,6 +31,11 @@ def normal(seed, *shape, dtype=F64):
     return torch.randn(*shape, generator=source(seed), dtype=dtype)
 
 
+def columns(seed, *shape):
+    """Orthonormal columns."""
+    return torch.linalg.qr(normal(seed, *shape)).Q
+
+
 def close(actual, expected, tolerance=1e-11):
     """Demand that two tensors agree, absolutely or relatively."""
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
@@ -154,4 +159,4 @@ def some_weights(seed, widths, scale=0.8, kind="normal", **options):
 
 def whitened(seed, dim, samples):
     """Samples as columns with X X^T = I."""
-    return torch.linalg.qr(normal(seed, samples, dim)).Q.mT
+    return columns(seed, samples, dim).mT
