@@ -218,10 +218,12 @@ class ClassStatistics(Movable):
         features, labels = checks.labelled("features", features, labels, num_classes, dim)
         if directions is not None:
             directions = accumulated(checks.tensor("directions", directions, ("p", dim)))
-        # The big product runs in the precision of the features. It loses nothing: differences of
-        # nearby floats are exact, and what rounding the means to `centres` shifted is put back in
-        # float64.
-        precision = torch.promote_types(features.dtype, torch.float32)
+        precision = self.means.dtype
+        if directions is not None:
+            # The big product runs in the precision of the features. It loses nothing: differences
+            # of nearby floats are exact, and what rounding the means to `centres` shifted is put
+            # back in float64.
+            precision = torch.promote_types(features.dtype, torch.float32)
         centres = self.means.to(precision)
         shifts = self.means - centres
         if directions is not None:
