@@ -281,6 +281,7 @@ def linear_probe_accuracy(
         lr=1.0,
         weight_decay=weight_decay,
         every=[],
+        generator=torch.Generator(),  # whole batches: no random numbers of the caller's
     )
     return accuracy(probe, standardize(new, reference=known), test_labels)
 

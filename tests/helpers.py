@@ -160,3 +160,18 @@ def some_weights(seed, widths, scale=0.8, kind="normal", **options):
 def whitened(seed, dim, samples):
     """Samples as columns with X X^T = I."""
     return columns(seed, samples, dim).mT
+
+
+GOOD, LABELS = torch.arange(8.0).reshape(4, 2) ** 2, torch.tensor([0, 0, 1, 1])
+
+
+def spoilt(value):
+    """The four good features, one entry replaced."""
+    features = GOOD.clone()
+    features[1, 1] = value
+    return features
+
+
+def rotation(seed, dim):
+    """An orthogonal matrix."""
+    return columns(seed, dim, dim)
