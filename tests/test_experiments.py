@@ -5,7 +5,6 @@ import json
 import platform
 import subprocess
 from datetime import date
-from itertools import pairwise, product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +13,6 @@ import torch
 
 import lecturelib
 from lecturelib import experiments
-from lecturelib.deep_linear import gradient_descent, init_weights
 from lecturelib.deep_matrix_completion import complete
 from lecturelib.experiments import (
     EXPERIMENTS,
@@ -24,12 +22,6 @@ from lecturelib.experiments import (
     phase_diagrams,
     recorded,
     run,
-    separation_decay,
-)
-from lecturelib.progressive_separation import (
-    decay_correction,
-    feature_compression,
-    predicted_decay,
 )
 from lecturelib.shallow_feasibility import noise_probability, phase_map
 
@@ -114,92 +106,6 @@ def test_the_commit_is_that_of_the_library(tiny, tmp_path, monkeypatch):
     except subprocess.CalledProcessError:
         commit = None
     assert commit is not None and commit.startswith(head)
-
-
-# --- decay of the separation --------------------------------------------------------------------
-
-KEYS = ("scale", "depth", "samples_per_class", "output_scale")
-
-
-def test_one_row_for_every_combination():
-    rows = separation_decay([0.5, 0.4], [3, 4], [3, 5], [1.0, 2.0], num_classes=2)
-    settings = [tuple(row[key] for key in KEYS) for row in rows]
-    assert len(settings) == 16
-    assert set(settings) == set(product([0.5, 0.4], [3, 4], [3, 5], [1.0, 2.0]))
-    for row in rows:
-        assert set(row) == {*KEYS, "steps", "loss", "ratios", "corrections"}
-        assert 0 <= row["loss"] <= 1e-20 and row["steps"] > 10
-        assert len(row["ratios"]) == len(row["corrections"]) == row["depth"] - 1
-        law = predicted_decay(*(row[key] for key in KEYS))
-        corrected = [law * factor for factor in row["corrections"]]
-        assert row["ratios"] == pytest.approx(corrected, rel=0.4 * row["scale"] ** 2)
-    assert rows == json.loads(json.dumps(rows))
-
-
-@pytest.mark.parametrize(
-    ("scale", "depth", "n", "alpha", "k"),
-    [(0.3, 4, 5, 1.0, 5), (0.3, 4, 10, 10.0, 5), (0.5, 3, 4, 2.0, 3)],
-)
-def test_a_row_is_that_of_plain_gradient_descent(scale, depth, n, alpha, k):
-    (row,) = separation_decay([scale], [depth], [n], [alpha], num_classes=k)
-    labels, dim = torch.arange(k).repeat_interleave(n), n * k
-    weights = init_weights(
-        [dim] * depth + [k],
-        scale,
-        generator=torch.Generator().manual_seed(0),
-        dtype=torch.float64,
-    )
-    features = torch.eye(dim, dtype=torch.float64)
-    targets = torch.nn.functional.one_hot(labels).T.double() / alpha
-    signal = (n**0.5 / alpha) ** (1 / depth)
-    path = gradient_descent(
-        weights,
-        features,
-        targets,
-        lr=1 / (depth * signal ** (2 * depth - 2)),
-        steps=row["steps"] + 10,
-        record_every=[],
-        tol=1e-20,
-    )
-    # Rounding may tip the last step.
-    assert abs(int(path.reached) - row["steps"]) <= 1
-    assert float(path.losses[-1]) == pytest.approx(row["loss"], rel=0.5)
-    values = [feature_compression(features, labels)]
-    for weight in path.final[:-1]:
-        features = features @ weight.T
-        values.append(feature_compression(features, labels))
-    ratios = [float(after / before) for before, after in pairwise(values)]
-    assert row["ratios"] == pytest.approx(ratios, rel=1e-6)
-    corrections = decay_correction(weights[-1], path.final[-1], depth).tolist()
-    assert row["corrections"] == pytest.approx(corrections, rel=1e-6)
-
-
-# --- the record ---------------------------------------------------------------------------------
-
-
-@recorded_or_skipped("separation-decay")
-def test_the_record_covers_the_default_grid():
-    record = recorded("separation-decay")
-    defaults = inspect.signature(separation_decay).parameters
-    grid = product(*(defaults[f"{name}s" if name != KEYS[2] else name].default for name in KEYS))
-    settings = [tuple(row[key] for key in KEYS) for row in record.values]
-    assert sorted(settings) == sorted(grid)
-    for row in record.values:
-        assert 0 <= row["loss"] <= 1e-20, row
-        assert len(row["ratios"]) == len(row["corrections"]) == row["depth"] - 1
-    assert record.provenance["command"] == "python -m lecturelib.experiments separation-decay"
-
-
-@recorded_or_skipped("separation-decay")
-def test_cheap_rows_of_the_record_come_out_again():
-    cheap = [row for row in recorded("separation-decay").values if row["steps"] < 2000]
-    assert cheap
-    for row in cheap:
-        (again,) = separation_decay(*([row[key]] for key in KEYS))
-        assert abs(again["steps"] - row["steps"]) <= 1, row
-        assert again["loss"] == pytest.approx(row["loss"], rel=0.5), row
-        for key in ("ratios", "corrections"):
-            assert again[key] == pytest.approx(row[key], rel=1e-6), row
 
 
 # --- completion ---------------------------------------------------------------------------------
