@@ -898,7 +898,7 @@ claims.check(
     control=turns["linear"] / turns["MLP"],
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-nonlinear", "caption": "The last weight matrix before the classifier, ten classes: all its singular values during training, from an orthogonal start, in three networks; and the singular values of its change (the first 64, above $10^{-3}$), with dashed lines at $K = 10$ and $2K = 20$."}, "image": {"alt": "Four panels. Linear network: nine singular values rise from one to between 1.2 and 1.75, the rest stay at one but for a few slightly below. MLP: ten rise to between 1.2 and 1.9, one falls below 0.8, the rest stay close to one. Transformer: values fan out from one, between 0.8 and 1.25, with half of them close to one. Singular values of the change on a logarithmic axis: the linear network's drop by a factor of about seven after the ninth, the MLP's by a factor of five after the tenth, the transformer's fall gradually without a step."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-nonlinear", "caption": "The last weight matrix before the classifier, ten classes: all its singular values during training, from an orthogonal start, in three networks; and the singular values of its change (the first 64, above $10^{-3}$), with dashed lines at $K = 10$ and $2K = 20$."}, "image": {"alt": "Four panels. Linear network: nine singular values rise from one to between 1.2 and 1.75, the rest stay at one but for a few slightly below. MLP: ten rise to between 1.2 and 1.9, one falls below 0.8, the rest stay close to one. Transformer: values fan out from one, between 0.8 and 1.25, with half of them close to one. Singular values of the change on a logarithmic axis: the linear network's drop by a factor of about six after the ninth, the MLP's by a factor of about four after the tenth, the transformer's fall gradually without a step."}}
 fig, axes = plt.subplots(2, 2, figsize=(7.5, 5))
 last = axes[1, 1]
 for ax, (name, (epochs, values, change)), marker in zip(
@@ -916,13 +916,14 @@ plt.show()
 # %% [markdown]
 # In all three the change lives in few directions: with $K$ of them one has more than 99 % of its square in
 # the linear network, 98 % in the MLP and 80 % in the transformer, where the same number of directions of a
-# random matrix has less than 60 %. Part of that is simple: in the linear network all that reaches this
-# layer comes back through a classifier with $K$ rows, so that each gradient has rank at most $K$. (A ReLU,
-# which lets different entries pass for each sample, lifts that bound.) That they stay the *same* directions
-# is not. From a quarter of the training to its end, the $K$ strongest right directions of the change turn
-# by less than 20 degrees (median of the principal angles) in the first two networks; in the transformer it
-# is more. So the law survives here as a tendency, strongest in the linear network and weakest in the
-# transformer. (The lecture shows {claim}`the same of a ViT-B <parsimony-vit-b>`, which this book has not run.)
+# random matrix has less than 60 %. Part of that is simple: in the linear network all that reaches this layer
+# comes back through a classifier with $K$ rows, so that each gradient has rank at most $K$. (A ReLU, which
+# lets different entries pass for each sample, lifts that bound.) That they stay the *same* directions is
+# not. From a quarter of the training to its end, the $K$ strongest right directions of the change turn by
+# less than 20 degrees (median of the principal angles) in the first two networks; in the transformer it is
+# more. So the law survives here as a tendency, strongest in the linear network and weakest in the
+# transformer. (The lecture shows {claim}`the same of a ViT-B <parsimony-vit-b>`, which this book has not
+# run.)
 #
 # ## Exercises
 #
