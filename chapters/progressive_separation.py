@@ -148,25 +148,24 @@ NETWORKS = {"MLP": mlp, "hybrid": hybrid}
 
 
 # %%
-def probe(net):
-    """Test accuracy of a linear probe on every layer."""
+def probe(net, layers=range(11)):
+    """Test accuracy of a linear probe on layers of a network."""
     net.eval()
     with torch.no_grad():
         known = [inputs.flatten(1), *net.taps(inputs)]
         other = [new.inputs.flatten(1), *net.taps(new.inputs)]
-    return torch.stack(
-        [
-            linear_probe_accuracy(a, labels, b, new.labels)
-            for a, b in zip(known, other, strict=True)
-        ]
-    )
+    accuracies = [
+        linear_probe_accuracy(known[layer], labels, other[layer], new.labels)
+        for layer in layers
+    ]
+    return torch.stack(accuracies)
 
 
-def measured(net):
-    return layer_profile(net, inputs, labels) | {"probe": probe(net)}
+def measured(net, probed=range(11)):
+    return layer_profile(net, inputs, labels) | {"probe": probe(net, probed)}
 
 
-fresh = {name: measured(net) for name, net in NETWORKS.items()}
+fresh = {name: measured(net, probed=[0, 10]) for name, net in NETWORKS.items()}
 train(mlp, inputs, labels, **SETTINGS)
 train(hybrid, inputs, labels, **(SETTINGS | {"lr": 0.05}), loss=SquaredError())
 profiles = {name: measured(net) for name, net in NETWORKS.items()}
@@ -193,7 +192,7 @@ plt.show()
 
 
 # %%
-def gains(profiles, measure, first=0, last=10):
+def gains(profiles, measure, first=0, last=-1):
     """How much larger a measure is after one layer than after another."""
     return [p[measure][last] - p[measure][first] for p in profiles.values()]
 
