@@ -219,13 +219,32 @@ class ReducedTrajectory(History):
         losses are those of the blocks.
     subspaces : list of (U_l, V_l)
         As returned by :func:`invariant_subspaces`.
+
+    Examples
+    --------
+    >>> from lecturelib.deep_linear import init_weights
+    >>> W, phi = init_weights([9, 9, 9], 0.1), torch.eye(9, 1) @ torch.eye(1, 9)
+    >>> path = reduced_gradient_descent(W, None, phi, rank=1, lr=0.1, steps=5)
+    >>> path["loss"].shape, path.cores["W1"].shape, path.weights()[0].shape
+    (torch.Size([6]), torch.Size([6, 2, 2]), torch.Size([9, 9]))
     """
 
     cores: Trajectory
     subspaces: list
 
     def weights(self, index=-1):
-        """Assemble the full weights at a position in ``steps``, first layer first."""
+        """Assemble the full weights at a position in ``steps``.
+
+        Parameters
+        ----------
+        index : int, optional
+            The position; negative ones count from the end.
+
+        Returns
+        -------
+        list of Tensor, shapes (..., d_l, d_{l-1})
+            First layer first.
+        """
         bulk, full = self["bulk"][index], []
         for core, (U, V) in zip(self.cores.weights(index), self.subspaces, strict=True):
             rows, columns = core.shape[-2:]
@@ -397,6 +416,13 @@ class SingularTrajectories(Movable):
         it crosses others; columns are in descending order at the last time.
     left, right : Tensor, shapes (T, m, p) and (T, n, p)
         Their singular vectors, as columns.
+
+    Examples
+    --------
+    >>> matrices = torch.stack([torch.eye(2), torch.tensor([[0.0, -2.0], [1.0, 0.0]])])
+    >>> tracks = singular_trajectories(matrices)
+    >>> tracks.values.tolist(), tracks.angles("left").round(decimals=3).tolist()
+    ([[1.0, 1.0], [2.0, 1.0]], [[0.0, 0.0], [45.0, 45.0]])
     """
 
     values: Tensor

@@ -225,10 +225,14 @@ def linear_probe_accuracy(
 
     Parameters
     ----------
-    train_features, test_features : Tensor, shapes (N, d) and (M, d)
-        Features of one layer.
-    train_labels, test_labels : Tensor, shapes (N,) and (M,)
-        Integer classes in 0 .. K-1.
+    train_features : Tensor, shape (N, d)
+        Features of one layer, to train on.
+    train_labels : Tensor, shape (N,)
+        Their integer classes in 0 .. K-1.
+    test_features : Tensor, shape (M, d)
+        Features of the same layer, to test on.
+    test_labels : Tensor, shape (M,)
+        Their classes.
     weight_decay : float, optional
         Penalty of the logistic regression, on standardised features.
 
