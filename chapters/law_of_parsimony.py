@@ -699,7 +699,7 @@ claims.check(
 
 # %% [markdown]
 # The directions stay. What does not carry over is the condition for $0 \le \rho \le \varepsilon$. With
-# momentum it reads
+# momentum it is enough that
 #
 # $$ \eta\, \big( \lambda + \varepsilon^{2(L-1)} \big) \le (1 - \sqrt\mu)^2 , $$
 #

@@ -646,10 +646,10 @@ claims.check("separation-balance", imbalance, (d - 5) ** 0.5, rel=0.01, control=
 # layer. Only the first can satisfy the theorem.
 # :::
 #
-# What is left comes from $P_0$ in {eq}`eq-top-balance`. On the large directions put $A = s^2 (I + x)$ into
-# $n I = W_L A^{L-1} W_L^\top$ and keep what is linear in $x$: there, $x = \frac{\varepsilon^2}{L s^2} (I -
-# P_0)$. The Gram matrix of the means after layer $l$ is a multiple of $A^l$, in the basis $W_L^\top / s$ of
-# the classes. So, to leading order,
+# What is left comes from $P_0$ in {eq}`eq-top-balance`. Take $A = W_{L-1} W_{L-1}^\top$ as in the proof, put
+# $A = s^2 (I + x)$ on the large directions into $n I = W_L A^{L-1} W_L^\top$, and keep what is linear in $x$:
+# there, $x = \frac{\varepsilon^2}{L s^2} (I - P_0)$. The Gram matrix of the means after layer $l$ is a multiple
+# of $A^l$, in the basis $W_L^\top / s$ of the classes. So, to leading order,
 #
 # $$
 # 1 - S_l \approx \frac lL \, \frac{\varepsilon^2}{s^2} \, \max_{k \ne k'} b_{kk'} , \qquad

@@ -273,7 +273,8 @@ def test_separation_is_not_negative():
     assert feature_separation(means, torch.arange(3)) >= 0
 
 
-def test_a_mean_that_is_zero_to_rounding_has_no_direction():
-    means = torch.tensor([[0.1, 1.0], [0.2, 2.0], [0.3, 3.0]], dtype=F64)
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_mean_that_is_zero_to_rounding_has_no_direction(scale):
+    means = scale * torch.tensor([[0.1, 1.0], [0.2, 2.0], [0.3, 3.0]], dtype=F64)
     with pytest.raises(ValueError, match="features must have class means other than zero"):
         feature_separation(means, torch.arange(3), centred=True)
