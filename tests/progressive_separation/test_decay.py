@@ -85,6 +85,12 @@ def test_decay_correction_of_a_head_that_keeps_its_rows(k, dim):
     torch.testing.assert_close(decay_correction(head, -3 * head.flip(0), 5), ones)
 
 
+def test_decay_correction_is_at_most_one_in_spite_of_rounding():
+    for seed in range(50):
+        head = torch.randn(3, 7, generator=torch.Generator().manual_seed(seed), dtype=F64)
+        assert (decay_correction(head, head.flip(0), 5) <= 1).all()
+
+
 @pytest.mark.parametrize(("k", "dim"), [(2, 5), (3, 10), (5, 50)])
 def test_decay_correction_of_orthogonal_row_spaces(k, dim):
     axes = rotation(0, dim)
