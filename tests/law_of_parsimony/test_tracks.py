@@ -177,10 +177,12 @@ def test_closest_basis_is_so_on_both_sides():
     close(path.angles("right")[1], half)
 
 
-def test_tolerance_says_which_values_are_equal():
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_tolerance_says_which_values_are_equal(scale):
     matrices = torch.stack([torch.diag(torch.tensor([1 + 1e-6, 1.0], dtype=F64))] * 2)
     turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]], dtype=F64)
     matrices[1] = turn @ torch.diag(torch.tensor([2.0, 1.0], dtype=F64)) @ turn.mT
+    matrices = scale * matrices
     fine = singular_trajectories(matrices)
     assert fine.angles("left")[1].min() > 30
     check_reconstruction(matrices, fine)
