@@ -263,10 +263,7 @@ def test_types_are_floating():
 def test_a_module_can_do_what_is_asked():
     model = nn.Linear(2, 3)
     assert checks.module("model", model, "forward", "reset_parameters") is model
-    with refused(
-        TypeError,
-        "model must be a torch.nn.Module, got a function".replace("a function", repr(abs)),
-    ):
+    with refused(TypeError, f"model must be a torch.nn.Module, got {abs}"):
         checks.module("model", abs)
     expected = "model must be a torch.nn.Module with a method taps, features, got a module Linear"
     with refused(TypeError, expected):
