@@ -84,7 +84,7 @@ def simplex_etf(num_classes, dim, *, generator=None, dtype=None, device=None):
     return (frame @ axes.T).to(dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassStatistics(Movable):
     """Counts and means of the classes, checked once and shared by the metrics.
 
@@ -137,7 +137,7 @@ class ClassStatistics(Movable):
         features, labels = checks.labelled("features", features, labels, num_classes)
         num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
         if num_classes < 2:
-            raise checks.wrong("labels", "of at least two classes", f"{num_classes} class")
+            raise ValueError("labels must be of two classes or more, got one class")
         counts = torch.bincount(labels, minlength=num_classes)
         return cls.from_sums(counts, class_sums(features, labels, num_classes))
 
@@ -612,6 +612,7 @@ def nc4(features, labels, classifier, bias=None, *, means=None):
     if means is None:
         means = ClassStatistics.from_features(features, labels, num_classes).means
     else:
+        features = checks.tensor("features", features)  # class sums would have seen what is NaN
         means = accumulated(checks.tensor("means", means, (num_classes, dim)))
     disagreements = weight.new_zeros(())
     for rows, _ in _chunks(features, labels):
