@@ -226,13 +226,12 @@ class ClassStatistics(Movable):
         shifts = self.means - centres
         if directions is not None:
             shifts, directions = shifts @ directions.T, directions.to(precision)
-        squares = []
+        totals = self.means.new_zeros(num_classes)
         for rows, classes in _chunks(features, labels):
             deviations = centres[classes].sub_(rows)
             if directions is not None:
                 deviations = deviations @ directions.T
-            squares.append((deviations + shifts[classes]).square().sum(1))
-        totals = self.means.new_zeros(num_classes).index_add(0, labels, torch.cat(squares))
+            totals.index_add_(0, classes, (deviations + shifts[classes]).square().sum(1))
         return totals / torch.bincount(labels, minlength=num_classes)
 
 
