@@ -6,7 +6,7 @@ data whose structure is known exactly.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -123,9 +123,9 @@ def load(name, split="train", *, root=None, download=True) -> Dataset:
     name = checks.choice("name", name, _files.NAMES)
     split = checks.choice("split", split, _files.SPLITS)
     download = checks.flag("download", download)
-    if root is not None and not isinstance(root, str | os.PathLike):
-        raise checks.wrong("root", "a path or None", root, TypeError)
-    root = Path(root or os.environ.get("LECTURELIB_DATA") or pooch.os_cache("lecturelib"))
+    root = checks.path("root", root)
+    if root is None:
+        root = Path(os.environ.get("LECTURELIB_DATA") or pooch.os_cache("lecturelib"))
     images, labels, classes = _files.read(name, split, root.expanduser(), download)
     return Dataset(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)), classes)
 
@@ -162,11 +162,7 @@ def load_standardized(name, *, device=None, root=None, download=True):
     device = checks.device("device", device)
     train, test = (load(name, split, root=root, download=download) for split in _files.SPLITS)
     return tuple(
-        Dataset(
-            standardize(part.inputs, reference=train.inputs).to(device),
-            part.labels.to(device),
-            part.classes,
-        )
+        replace(part, inputs=standardize(part.inputs, reference=train.inputs)).to(device)
         for part in (train, test)
     )
 
