@@ -34,86 +34,12 @@ from lecturelib.progressive_separation import (
 from lecturelib.shallow_feasibility import noise_probability, phase_map
 
 ROOT = Path(lecturelib.__file__).parents[1]
-TINY = [{"scale": 0.1, "ratios": [1 / 3, 2e-17]}, {"scale": 0.2, "ratios": []}]
 
 
 def recorded_or_skipped(name):
     path = Path(lecturelib.__file__).parent / "records" / f"{name}.json"
     command = f"python -m lecturelib.experiments {name}"
     return pytest.mark.skipif(not path.exists(), reason=f"not written yet: {command}")
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    calls = []
-    monkeypatch.setitem(EXPERIMENTS, "tiny", lambda: calls.append(1) or TINY)
-    monkeypatch.chdir(ROOT)
-    return calls
-
-
-def test_a_run_writes_what_is_read_back(tiny, tmp_path, monkeypatch):
-    folder = tmp_path / "records"
-    folder.mkdir()
-    record = run("tiny", str(folder))
-    assert tiny == [1] and record.values == TINY
-    assert [path.name for path in folder.iterdir()] == ["tiny.json"]
-    text = (folder / "tiny.json").read_text("utf-8")
-    assert text.endswith("}\n")
-    assert json.loads(text) == {"values": TINY, "provenance": record.provenance}
-
-    def files(package):
-        assert package == "lecturelib"
-        return tmp_path
-
-    monkeypatch.setattr(experiments, "resources", SimpleNamespace(files=files))
-    assert recorded("tiny") == record
-    assert tiny == [1]  # reading runs nothing
-
-
-def test_provenance(tiny, tmp_path, monkeypatch):
-    clock = iter([10.0, 73.6])
-    monkeypatch.setattr(experiments, "time", SimpleNamespace(perf_counter=clock.__next__))
-    days = [date.today().isoformat()]
-    provenance = run("tiny", tmp_path).provenance
-    days.append(date.today().isoformat())
-    assert set(provenance) >= {
-        *("command", "date", "seconds", "python", "torch", "machine", "commit")
-    }
-    assert provenance["command"] == "python -m lecturelib.experiments tiny"
-    assert provenance["date"] in days
-    assert provenance["seconds"] == 64
-    assert provenance["python"] == platform.python_version()
-    assert provenance["torch"] == torch.__version__
-    assert provenance["machine"].startswith(platform.machine())
-    assert f"{torch.get_num_threads()} CPU threads" in provenance["machine"]
-    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
-    assert provenance["commit"].startswith(head)
-
-
-def test_a_second_run_replaces_the_record(tiny, tmp_path, monkeypatch):
-    run("tiny", tmp_path)
-    monkeypatch.setitem(EXPERIMENTS, "tiny", lambda: {"other": 1})
-    run("tiny", tmp_path)
-    assert json.loads((tmp_path / "tiny.json").read_text("utf-8"))["values"] == {"other": 1}
-
-
-@pytest.mark.parametrize("name", ["no-such-run", "separation_decay", "../claims", ""])
-def test_unknown_experiments(name, tmp_path):
-    with pytest.raises(ValueError, match=r"no experiment .*: there are .*separation-decay"):
-        run(name, tmp_path)
-    with pytest.raises(ValueError, match=r"no experiment .*: there are .*separation-decay"):
-        recorded(name)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_commit_is_that_of_the_library(tiny, tmp_path, monkeypatch):
-    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
-    monkeypatch.chdir(tmp_path)
-    try:
-        commit = run("tiny", tmp_path).provenance["commit"]
-    except subprocess.CalledProcessError:
-        commit = None
-    assert commit is not None and commit.startswith(head)
 
 
 # --- decay of the separation --------------------------------------------------------------------
