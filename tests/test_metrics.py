@@ -456,7 +456,7 @@ FINITE = "must be finite, got NaN or infinite entries"
 @pytest.mark.parametrize(
     ("features", "labels", "message"),
     [
-        (GOOD, torch.tensor([0, 0, 2, 2]), "labels has none of [1]"),
+        (GOOD, torch.tensor([0, 0, 2, 2]), "got none of [1]"),
         (GOOD, torch.tensor([0, 0, 1, -1]), "labels must not be negative, got -1"),
         (GOOD, LABELS.float(), f"{LABELLED} float32 tensor of shape (4,)"),
         (GOOD, LABELS.bool(), f"{LABELLED} bool tensor of shape (4,)"),
@@ -508,7 +508,7 @@ STATISTICS = ClassStatistics.from_features(GOOD, LABELS)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ClassStatistics.from_features(GOOD, LABELS, 4), "labels has none of [2, 3]"),
+        (lambda: ClassStatistics.from_features(GOOD, LABELS, 4), "got none of [2, 3]"),
         (lambda: ClassStatistics.from_features(GOOD, LABELS, 1), "num_classes must be an integer"),
         (lambda: STATISTICS.variances(GOOD[:, :1], LABELS), "features must be .* (N, 2)"),
         (lambda: STATISTICS.variances(GOOD, LABELS + 1), "labels must lie in 0 .. 1, got 1 .. 2"),
@@ -519,7 +519,7 @@ STATISTICS = ClassStatistics.from_features(GOOD, LABELS)
         (lambda: nc3(GOOD, torch.ones(4, 2)), "classifier or class_means must not be zero"),
         (lambda: nc4(GOOD, LABELS + 1, torch.eye(2)), "labels must lie in 0 .. 1, got 1 .. 2"),
         (lambda: nc4(GOOD, LABELS, torch.ones(2, 3)), "features must be .* (N, 3)"),
-        (lambda: nc4(GOOD, LABELS, torch.ones(3, 2)), "labels has none of [2]"),
+        (lambda: nc4(GOOD, LABELS, torch.ones(3, 2)), "got none of [2]"),
         (lambda: nc4(GOOD, LABELS, torch.eye(2), torch.ones(3)), "bias must be .* (2,), got"),
         (lambda: nc4(GOOD, LABELS, torch.eye(2), torch.ones(2, 1)), "bias must be .* (2,), got"),
         (lambda: nc4(GOOD, LABELS, torch.eye(2), means=GOOD), "means must be .* (2, 2), got"),
