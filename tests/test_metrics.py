@@ -314,6 +314,13 @@ def test_any_integer_labels(dtype):
     assert nc4(features, labels.to(dtype), classifier) == nc4(features, labels, classifier)
 
 
+def test_an_offset_that_all_features_share_costs_no_digits():
+    features, labels, *_ = mixture(0, [8, 8, 8], 5)
+    features = (features * 2**12).round() / 2**12  # so that the shifted ones are exact as well
+    for measure in FEATURES.values():
+        close(measure(features + 2**30, labels), measure(features, labels), 1e-10)
+
+
 @pytest.mark.parametrize("height", [1e-3, 1e-6, 1e-9])
 def test_nearly_collinear_means_lose_no_direction(height):
     means = torch.tensor([[0, 0], [1, 0], [0, height]], dtype=F64)
