@@ -20,9 +20,7 @@ CALLS = {
     "integer": lambda: (lambda x: checks.integer("x", x, 1, 5), {"x": 3}),
     "integers": lambda: (lambda x: checks.integers("x", x, 2, 1), {"x": [3, 4]}),
     "labelled": lambda: (
-        lambda x, labels, num_classes=None, dim=2: checks.labelled(
-            "x", x, labels, num_classes, dim
-        ),
+        lambda x, labels, num_classes=None: checks.labelled("x", x, labels, num_classes, 2),
         {"x": np.eye(2), "labels": np.array([0, 1])},
     ),
     "labels": lambda: (lambda x: checks.labels("x", x, 2, 2), {"x": torch.tensor([0, 1])}),

@@ -5,6 +5,7 @@ for a cluster, take seconds.
 """
 
 import tempfile
+from contextlib import chdir
 from pathlib import Path
 from unittest import mock
 
@@ -24,7 +25,7 @@ def run(name="tiny", cache=None, folder=None):
         mock.patch("pooch.os_cache", lambda project: Path(place)),
         mock.patch.object(experiments, "LIBRARY", Path(place)),
         mock.patch.object(experiments, "_commit", lambda: "none"),
-        mock.patch("pathlib.Path.cwd", lambda: Path(place)),
+        chdir(place),
     ):
         experiments.run(name, cache=cache, folder=folder)
 
