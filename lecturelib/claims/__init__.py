@@ -130,6 +130,14 @@ def strict(enabled):
     ------
     TypeError
         If it is anything else.
+
+    Examples
+    --------
+    >>> strict(False)
+    >>> check("collapse-four-classes", 0.5, below=0.02, control=3.1)
+    ✗ collapse-four-classes: The features of four digits collapse to their class means. (NC1:
+    ⟨0.50⟩ < 0.02; before training ⟨3.1⟩), but here 0.500 misses it
+    >>> strict(True)
     """
     global _strict
     if not isinstance(enabled, bool):

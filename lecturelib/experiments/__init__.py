@@ -105,6 +105,11 @@ def run(name, *, jobs=1, dask=None, cache=None, folder=None):
         If there is no such experiment, or an option is not as described.
     ImportError
         If ``dask`` is given and the package ``distributed`` is missing.
+
+    Examples
+    --------
+    >>> run("separation-decay", jobs=-1).values[0]["depth"]  # doctest: +SKIP
+    4
     """
     experiment = experiments()[checks.choice("name", name, experiments())]
     jobs = checks.integer("jobs", jobs, least=-1)

@@ -450,10 +450,12 @@ def disagreements(features, classifier, bias, means):
     ----------
     features : Tensor, shape (N, d)
         Features.
-    classifier, means : Tensor, shape (K, d)
+    classifier : Tensor, shape (K, d)
         In the accumulation type.
     bias : Tensor, shape (K,), or None
-        Bias of the classifier.
+        Its bias.
+    means : Tensor, shape (K, d)
+        In the accumulation type.
 
     Returns
     -------
