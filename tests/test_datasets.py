@@ -808,20 +808,43 @@ def test_mixture_is_reproducible_and_linear_in_the_noise():
     assert torch.equal(gaussian_mixture(means, 4, 0.7)[0], draw(0.7))
 
 
+def test_a_batch_of_mixtures_has_a_noise_level_each():
+    means, noise = torch.eye(2, 3, dtype=torch.float64), torch.tensor([0.0, 0.1, 2.0])
+    draw = {"samples_per_class": 500, "batch_shape": (3,)}
+    features, labels = gaussian_mixture(
+        means, noise=noise, generator=torch.Generator().manual_seed(0), **draw
+    )
+    assert features.shape == (3, 1000, 3) and features.dtype == torch.float64
+    spread = (features - means[labels]).std((1, 2))
+    torch.testing.assert_close(spread, noise.double(), atol=0, rtol=0.05)
+    assert torch.equal(features[0], means[labels])
+    same, _ = gaussian_mixture(means, noise=0.5, generator=torch.Generator().manual_seed(0), **draw)
+    normal = torch.randn(
+        3, 1000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    assert torch.equal(same, means[labels] + 0.5 * normal)
+
+
 @pytest.mark.parametrize(
     ("means", "samples", "noise", "message"),
     [
-        (torch.zeros(3), 1, 1.0, r"shape \(K, d\), got \(3,\)"),
-        (torch.zeros(0, 3), 1, 1.0, r"shape \(K, d\), got \(0, 3\)"),
-        (torch.zeros(3, 0), 1, 1.0, r"shape \(K, d\), got \(3, 0\)"),
-        (torch.zeros(2, 2, dtype=torch.int64), 1, 1.0, "floating-point numbers, got torch.int64"),
-        (torch.full((2, 2), torch.nan), 1, 1.0, "finite"),
-        (torch.zeros(2, 2), 0, 1.0, "samples_per_class must be at least 1, got 0"),
-        (torch.zeros(2, 2), 1, -0.1, "noise must be finite and at least 0, got -0.1"),
-        (torch.zeros(2, 2), 1, float("nan"), "noise must be finite"),
-        (torch.zeros(2, 2), 1, float("inf"), "noise must be finite"),
+        (torch.zeros(3), 1, 1.0, r"means must be .* shape \(K, d\), got .* shape \(3,\)"),
+        (torch.zeros(0, 3), 1, 1.0, r"shape \(K, d\), got .* shape \(0, 3\)"),
+        (torch.zeros(3, 0), 1, 1.0, r"shape \(K, d\), got .* shape \(3, 0\)"),
+        (torch.zeros(2, 2, dtype=torch.int64), 1, 1.0, "means must be a floating-point tensor"),
+        (torch.full((2, 2), torch.nan), 1, 1.0, "means must be finite"),
+        (torch.zeros(2, 2), 0, 1.0, "samples_per_class must be an integer >= 1, got 0"),
+        (torch.zeros(2, 2), 1, -0.1, "noise must be a finite number >= 0, got -0.1"),
+        (torch.zeros(2, 2), 1, float("nan"), "noise must be a finite number"),
+        (torch.zeros(2, 2), 1, float("inf"), "noise must be a finite number"),
+        (torch.zeros(2, 2), 1, torch.ones(3), r"noise must be .* of shape \(\)"),
     ],
 )
 def test_mixture_refuses(means, samples, noise, message):
     with pytest.raises(ValueError, match=message):
         gaussian_mixture(means, samples, noise)
+
+
+def test_a_batch_of_mixtures_refuses_negative_noise():
+    with pytest.raises(ValueError, match=r"noise must be numbers >= 0, got the float32 -1\.0"):
+        gaussian_mixture(torch.eye(2), 1, torch.tensor([1.0, -1.0]), batch_shape=(2,))
