@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from helpers import source
+from helpers import F64, normal, source
 
 from lecturelib.datasets import gaussian_mixture
 
@@ -37,6 +37,18 @@ def test_mixture_is_reproducible_and_linear_in_the_noise():
     assert torch.equal(gaussian_mixture(means, 4, 0.7)[0], draw(0.7))
 
 
+def test_a_batch_of_mixtures_has_a_noise_level_each():
+    means, noise = torch.eye(2, 3, dtype=F64), torch.tensor([0.0, 0.1, 2.0])
+    draw = {"samples_per_class": 500, "batch_shape": (3,)}
+    features, labels = gaussian_mixture(means, noise=noise, generator=source(0), **draw)
+    assert features.shape == (3, 1000, 3) and features.dtype == F64
+    spread = (features - means[labels]).std((1, 2))
+    torch.testing.assert_close(spread, noise.double(), atol=0, rtol=0.05)
+    assert torch.equal(features[0], means[labels])
+    same, _ = gaussian_mixture(means, noise=0.5, generator=source(0), **draw)
+    assert torch.equal(same, means[labels] + 0.5 * normal(0, 3, 1000, 3))
+
+
 MEANS = "means must be a floating-point tensor of shape (K, d), got a"
 
 
@@ -52,8 +64,14 @@ MEANS = "means must be a floating-point tensor of shape (K, d), got a"
         (torch.zeros(2, 2), 1, -0.1, "noise must be a finite number >= 0, got -0.1"),
         (torch.zeros(2, 2), 1, float("nan"), "noise must be a finite number >= 0, got nan"),
         (torch.zeros(2, 2), 1, float("inf"), "noise must be a finite number >= 0, got inf"),
+        (torch.zeros(2, 2), 1, torch.ones(3), "noise must be a floating-point tensor of shape ()"),
     ],
 )
 def test_mixture_refuses(means, samples, noise, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         gaussian_mixture(means, samples, noise)
+
+
+def test_a_batch_of_mixtures_refuses_negative_noise():
+    with pytest.raises(ValueError, match=r"noise must be numbers >= 0, got the float32 -1\.0"):
+        gaussian_mixture(torch.eye(2), 1, torch.tensor([1.0, -1.0]), batch_shape=(2,))
