@@ -24,21 +24,18 @@ IGNORED = {
     "SA01": "references between functions stand in sentences",
     "YD01": "a context manager says in its summary what holds within its block",
 }
-MODULES = [
-    module.name
-    for module in pkgutil.walk_packages(lecturelib.__path__, "lecturelib.")
-    if not module.name.rpartition(".")[2].startswith("_")
-]
+MODULES = [module.name for module in pkgutil.iter_modules(lecturelib.__path__, "lecturelib.")]
 METHODS = (types.FunctionType, classmethod, staticmethod, property)
 
 
 def public(module):
-    """Functions and classes that a module defines, with their methods, by name."""
-    for name, thing in vars(importlib.import_module(module)).items():
-        if name.startswith("_") or getattr(thing, "__module__", None) != module:
+    """Functions and classes that a module exports or defines, with their methods, by name."""
+    loaded = importlib.import_module(module)
+    for name, thing in vars(loaded).items():
+        own = not name.startswith("_") and getattr(thing, "__module__", None) == module
+        if not callable(thing) or not (own or name in loaded.__all__):
             continue
-        if callable(thing):
-            yield f"{module}.{name}", thing
+        yield f"{module}.{name}", thing
         if inspect.isclass(thing):
             for inner, method in vars(thing).items():
                 if not inner.startswith("_") and isinstance(method, METHODS):
@@ -80,7 +77,7 @@ def test_results_describe_every_attribute_in_order(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_what_a_module_exports_has_an_example(module):
     loaded = importlib.import_module(module)
-    for name in getattr(loaded, "__all__", []):
+    for name in loaded.__all__:
         thing = getattr(loaded, name)
         exempt = is_result(thing) or (inspect.isclass(thing) and issubclass(thing, Exception))
         assert exempt or not callable(thing) or sections(thing)["Examples"], name
