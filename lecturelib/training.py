@@ -15,7 +15,7 @@ from lecturelib import checks
 from lecturelib.device import Movable, one_thread
 from lecturelib.losses import CrossEntropy
 
-__all__ = ["History", "Recorder", "accuracy", "train"]
+__all__ = ["History", "Recorder", "accuracy", "evaluating", "train"]
 
 # A network without convolutions and with fewer parameters trains on one thread.
 SMALL_NETWORK = 2**20
@@ -149,13 +149,35 @@ def _joined(entries):
 
 @contextmanager
 def evaluating(model):
-    """Put a model into evaluation mode, without gradients, and every part back into its own mode.
+    """Put a model into evaluation mode within a block, then every part back into its own mode.
+
+    Gradients are off within the block.
 
     Parameters
     ----------
     model : torch.nn.Module
         The model.
+
+    Yields
+    ------
+    torch.nn.Module
+        The model.
+
+    Raises
+    ------
+    TypeError
+        If it is no module.
+
+    Examples
+    --------
+    >>> model = torch.nn.Dropout()
+    >>> with evaluating(model):
+    ...     model.training, torch.is_grad_enabled()
+    (False, False)
+    >>> model.training
+    True
     """
+    model = checks.module("model", model)
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:

@@ -197,6 +197,8 @@ def test_evaluating_gives_every_part_its_own_mode_back():
     with pytest.raises(RuntimeError, match="on purpose"), evaluating(model):
         raise RuntimeError("on purpose")
     assert modes(model) == before and torch.is_grad_enabled()
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module"), evaluating(abs):
+        pass
 
 
 def test_accuracy_is_the_share_of_right_answers_in_evaluation_mode():
