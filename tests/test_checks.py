@@ -39,6 +39,7 @@ def refused(kind, message):
         (np.array(7), "the int64 7"),
         (nn.Linear(2, 3), "a module Linear"),
         ("x" * 58, f"'{'x' * 58}'"),
+        ("x" * 59, f"'{'x' * 56}… (str)"),
         (list(range(50)), f"{repr(list(range(50)))[:57]}… (list)"),
     ],
 )
@@ -311,6 +312,7 @@ def test_arrays_that_torch_cannot_share_are_copied(array):
         (("…", "N", 3), (5, 2, 4), False),
         (("…", "N", 3), (3,), False),
         (("…",), (), True),
+        (("…",), (2, 0), True),
         ((), (), True),
         ((), (1,), False),
     ],
