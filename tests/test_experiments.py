@@ -15,11 +15,8 @@ import torch
 import lecturelib
 from lecturelib import experiments
 from lecturelib.deep_linear import gradient_descent, init_weights
-from lecturelib.deep_matrix_completion import complete
 from lecturelib.experiments import (
     EXPERIMENTS,
-    completion_regimes,
-    completion_scale,
     feasibility_cost,
     phase_diagrams,
     recorded,
@@ -200,72 +197,6 @@ def test_cheap_rows_of_the_record_come_out_again():
         assert again["loss"] == pytest.approx(row["loss"], rel=0.5), row
         for key in ("ratios", "corrections"):
             assert again[key] == pytest.approx(row[key], rel=1e-6), row
-
-
-# --- completion ---------------------------------------------------------------------------------
-
-REGIMES = [("Kwon", 1), ("Kwon", 2), ("Kwon", 5), ("Yaras", 0), ("Yaras", 0.01)]
-
-
-def test_a_regime_is_a_run_of_complete(monkeypatch):
-    """Settings as the papers have them, with few steps."""
-    calls = []
-
-    def short(observations, shape, **options):
-        calls.append((observations, shape, dict(options)))
-        return complete(observations, shape, **options | {"steps": 3, "record_every": 1})
-
-    monkeypatch.setattr(experiments, "complete", short)
-    kwon, yaras = completion_regimes([("Kwon", 2), ("Yaras", 0.01)])
-    assert (kwon["setting"], kwon["gamma"]) == ("Kwon", 2)
-    assert (yaras["setting"], yaras["gamma"]) == ("Yaras", 0.01)
-    for row in (kwon, yaras):
-        assert row["steps"] == [0, 1, 2, 3]
-        assert len(row["train_error"]) == len(row["test_error"]) == 4
-    (seen, shape, options), (more, large, others) = calls
-    assert (shape, len(seen.values)) == ((100, 100), 3000)
-    assert (large, len(more.values)) == ((1000, 1000), 200_000)
-    assert options["lr"] == pytest.approx(10 / 3000) and others["lr"] == pytest.approx(5e-3)
-    assert (options["factors"], options["scale"]) == ("surrogate", 1e-2)
-    assert (others["factors"], others["scale"]) == ("gradient", 1e-3)
-    assert options["rank"] == others["rank"] == 5
-    assert (options["factor_lr_ratio"], others["factor_lr_ratio"]) == (2, 0.01)
-
-
-def test_a_size_is_completed():
-    (row,) = completion_scale([300])
-    assert row["dim"] == 300 and row["observations"] == 60_000
-    assert 0 < row["test_error"] < 1e-3 and row["steps"] > 10
-    assert row["seconds"] > 0 and row["gigabytes"] > 0.05
-
-
-@recorded_or_skipped("completion-regimes")
-def test_the_record_of_the_regimes():
-    rows = recorded("completion-regimes").values
-    assert [(row["setting"], row["gamma"]) for row in rows] == REGIMES
-    for row in rows:
-        lengths = {len(row[name]) for name in ("steps", "train_error", "test_error")}
-        assert len(lengths) == 1 and row["steps"] == sorted(row["steps"])
-
-
-@recorded_or_skipped("completion-regimes")
-def test_kwon_comes_out_again():
-    """Steps to the end may differ by a few records: stairs amplify rounding."""
-    for row in recorded("completion-regimes").values[:3]:
-        (again,) = completion_regimes([("Kwon", row["gamma"])])
-        assert again["steps"][-1] == pytest.approx(row["steps"][-1], rel=0.05)
-        assert again["test_error"][:20] == pytest.approx(row["test_error"][:20], rel=1e-6)
-
-
-@recorded_or_skipped("completion-scale")
-def test_the_record_of_the_sizes():
-    rows = recorded("completion-scale").values
-    defaults = inspect.signature(completion_scale).parameters
-    assert [row["dim"] for row in rows] == list(defaults["dims"].default)
-    assert all(row["observations"] == 200 * row["dim"] for row in rows)
-    (again,) = completion_scale([rows[0]["dim"]])
-    assert again["steps"] == rows[0]["steps"]
-    assert again["test_error"] == pytest.approx(rows[0]["test_error"], rel=1e-3)
 
 
 # --- feasibility --------------------------------------------------------------------------------
