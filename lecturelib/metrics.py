@@ -161,10 +161,31 @@ class ClassStatistics(Movable):
         ValueError
             If a class has no samples; the message names it.
         """
+        return cls.from_means(counts, sums / counts[:, None])
+
+    @classmethod
+    def from_means(cls, counts, means):
+        """Compute the statistics from the number of samples and their mean, class by class.
+
+        Parameters
+        ----------
+        counts : Tensor, shape (K,)
+            Samples per class.
+        means : Tensor, shape (K, d)
+            Class means, in the accumulation type.
+
+        Returns
+        -------
+        ClassStatistics
+
+        Raises
+        ------
+        ValueError
+            If a class has no samples; the message names it.
+        """
         if (counts == 0).any():
             empty = (counts == 0).nonzero().flatten().tolist()
             raise ValueError(f"every class needs a sample, but labels has none of {empty}")
-        means = sums / counts[:, None]
         return cls(counts.long(), means, means.mean(0))
 
     @property
@@ -218,20 +239,19 @@ class ClassStatistics(Movable):
         features, labels = checks.labelled("features", features, labels, num_classes, dim)
         if directions is not None:
             directions = accumulated(checks.tensor("directions", directions, ("p", dim)))
-        # The big product runs in the precision of the features. It loses nothing: differences of
-        # nearby floats are exact, and what rounding the means to `centres` shifted is put back in
-        # float64.
-        precision = torch.promote_types(features.dtype, torch.float32)
-        centres = self.means.to(precision)
-        shifts = self.means - centres
         if directions is not None:
-            shifts, directions = shifts @ directions.T, directions.to(precision)
+            shifts = _shifts(self.means, features.dtype) @ directions.T
         squares = []
         for rows, classes in _chunks(features, labels):
-            deviations = centres[classes].sub_(rows)
-            if directions is not None:
-                deviations = deviations @ directions.T
-            squares.append((deviations + shifts[classes]).square().sum(1))
+            if directions is None:
+                deviations = class_deviations(rows, classes, self.means)
+            else:
+                # The big product runs in the precision of the features, as the differences do;
+                # what rounding the means shifted is put back in float64, where it is small.
+                centres = self.means.to(torch.promote_types(rows.dtype, torch.float32))
+                projected = centres[classes].sub_(rows) @ directions.T.to(centres)
+                deviations = projected + shifts[classes]
+            squares.append(accumulated(deviations.square().sum(1)))
         totals = self.means.new_zeros(num_classes).index_add(0, labels, torch.cat(squares))
         return totals / torch.bincount(labels, minlength=num_classes)
 
@@ -341,9 +361,8 @@ def mean_cdnv(statistics, variances):
     -------
     Tensor, 0-d
     """
-    K = len(variances)
-    rows, columns = torch.triu_indices(K, K, offset=1, device=variances.device)
-    distances = (statistics.means[rows] - statistics.means[columns]).square().sum(1)
+    rows, columns = _pairs(variances)
+    distances = torch.pdist(statistics.means).square()
     pairs = (variances[rows] + variances[columns]) / (2 * distances)
     return torch.where(distances > 0, pairs, torch.inf).mean()
 
@@ -613,14 +632,12 @@ def nc4(features, labels, classifier, bias=None, *, means=None):
         means = ClassStatistics.from_features(features, labels, num_classes).means
     else:
         means = accumulated(checks.tensor("means", means, (num_classes, dim)))
-    disagreements = weight.new_zeros(())
-    for rows, _ in _chunks(features, labels):
-        disagreements += count_disagreements(rows, weight, bias, means)
-    return disagreements / len(features)
+    disagree = [disagreements(rows, weight, bias, means) for rows, _ in _chunks(features, labels)]
+    return torch.cat(disagree).to(weight.dtype).mean()
 
 
-def count_disagreements(features, classifier, bias, means):
-    """Return in how many rows classifier and nearest mean disagree.
+def disagreements(features, classifier, bias, means):
+    """Say for every feature whether classifier and nearest mean disagree.
 
     Parameters
     ----------
@@ -633,8 +650,7 @@ def count_disagreements(features, classifier, bias, means):
 
     Returns
     -------
-    Tensor, 0-d
-        int64.
+    Tensor, shape (N,), bool
     """
     rows = features.to(classifier.dtype)
     scores = rows @ classifier.T
@@ -644,7 +660,7 @@ def count_disagreements(features, classifier, bias, means):
     centre = means.mean(0)
     centres = means - centre
     closeness = (rows - centre) @ centres.T - centres.square().sum(1) / 2
-    return (scores.argmax(1) != closeness.argmax(1)).sum()
+    return scores.argmax(1) != closeness.argmax(1)
 
 
 def class_sums(features, labels, num_classes):
@@ -675,6 +691,35 @@ def class_sums(features, labels, num_classes):
     if not sums.isfinite().all():  # one NaN or infinity makes its sum one, too
         raise ValueError("features must be finite, got NaN or infinite entries")
     return sums
+
+
+def class_deviations(features, labels, means):
+    """Return features minus their class means, in the precision of the features.
+
+    Differences of nearby floats are exact, so that no digits are lost; what rounding the means to
+    that precision shifted is subtracted after.
+
+    Parameters
+    ----------
+    features : Tensor, shape (N, d)
+        Floating point; half precision counts as single.
+    labels : Tensor, shape (N,)
+        int64, in 0 .. K-1.
+    means : Tensor, shape (K, d)
+        In the accumulation type.
+
+    Returns
+    -------
+    Tensor, shape (N, d)
+    """
+    centres = means.to(torch.promote_types(features.dtype, torch.float32))
+    shifts = _shifts(means, features.dtype).to(centres)
+    return (features - centres[labels]).sub_(shifts[labels])
+
+
+def _shifts(means, dtype):
+    """By how much rounding the means to a precision shifts them."""
+    return means - means.to(torch.promote_types(dtype, torch.float32))
 
 
 def accumulated(tensor):
@@ -708,8 +753,12 @@ def _cosines(vectors):
     if (norms == 0).any():
         raise checks.wrong("vectors", "without a row of zeros", vectors)
     unit = vectors / norms
-    rows, columns = torch.triu_indices(len(unit), len(unit), offset=1, device=unit.device)
-    return (unit[rows] * unit[columns]).sum(1)
+    return (unit @ unit.T)[_pairs(unit)]
+
+
+def _pairs(rows):
+    """Return the indices of all pairs of rows, each pair once."""
+    return torch.triu_indices(len(rows), len(rows), offset=1, device=rows.device).unbind()
 
 
 def _vectors(name, vectors):

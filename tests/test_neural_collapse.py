@@ -1,4 +1,4 @@
-"""The streaming metric: any batches, two processes, a GPU."""
+"""The streaming metrics: any batches, one pass or two, two processes, a GPU."""
 
 import copy
 import pickle
@@ -6,25 +6,55 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from helpers import F64, SEEDS, Textbook, examples, mixture
 from hypothesis import given
 from hypothesis import strategies as st
-from test_metrics import (
-    F64,
-    GOOD,
-    LABELS,
-    SEEDS,
-    Textbook,
-    assert_same,
-    examples,
-    mixture,
-    one_shot,
-    spoilt,
-)
 
-from lecturelib.neural_collapse import ClassStatistics, NeuralCollapse, nc1, nc3, nc4, simplex_etf
+from lecturelib import metrics
+from lecturelib.metrics import ClassStatistics, nc1, nc3
+from lecturelib.neural_collapse import ClassMeans, NeuralCollapse
+
+ANGLES = ("nc2", "equinorm", "equiangularity", "maximal_angle")
+GOOD, LABELS = torch.tensor([[0.0, 1], [1, 0], [2, 2], [3, 0]]), torch.tensor([0, 0, 1, 1])
 
 
-@examples
+def one_shot(features, labels, classifier=None, bias=None, nc4=False):
+    """All measures that a metric can return, by the functions that see everything at once."""
+    num_classes = int(labels.max()) + 1
+    statistics = ClassStatistics.from_features(features, labels, num_classes)
+    values = {"nc1": nc1(features, labels), "cdnv": metrics.cdnv(features, labels)}
+    values |= {name: getattr(metrics, name)(statistics.centred_means) for name in ANGLES}
+    if classifier is None:
+        return values
+    values |= {f"{name}_classifier": getattr(metrics, name)(classifier) for name in ANGLES}
+    values["nc3"] = nc3(classifier, statistics.means)
+    if bias is not None:
+        values["bias_measure"] = metrics.bias_measure(classifier, bias, statistics.global_mean)
+    if nc4:
+        values["nc4"] = metrics.nc4(features, labels, classifier, bias)
+    return values
+
+
+def assert_same(measured, expected, rel=1e-6):
+    assert {name: float(value) for name, value in measured.items()} == pytest.approx(
+        {name: float(value) for name, value in expected.items()}, rel=rel, abs=1e-13
+    )
+
+
+def batches(features, labels, sizes):
+    """Split samples at the given places."""
+    cuts = np.unique(np.cumsum(sizes)[:-1].clip(1, len(labels) - 1))
+    rows = np.split(np.arange(len(labels)), cuts)
+    return [(features[row], labels[row]) for row in rows]
+
+
+def updated(metric, parts):
+    for rows, classes in parts:
+        metric.update(rows, classes)
+    return metric
+
+
+@examples(60)
 @given(
     seed=SEEDS,
     sizes=st.lists(st.integers(1, 20), min_size=1, max_size=8),
@@ -32,15 +62,42 @@ from lecturelib.neural_collapse import ClassStatistics, NeuralCollapse, nc1, nc3
     offset=st.sampled_from([0.0, 50.0]),
     dtype=st.sampled_from([torch.float32, F64]),
 )
-def test_metric_equals_one_shot_for_any_batches(seed, sizes, noise, offset, dtype):
+def test_one_pass_and_two_equal_one_shot_for_any_batches(seed, sizes, noise, offset, dtype):
     counts = [5, 9, 14, max(1, sum(sizes) - 28)]
-    features, labels, classifier, _ = mixture(seed, counts, 6, noise=noise, offset=offset)
+    features, labels, classifier, bias = mixture(seed, counts, 6, noise=noise, offset=offset)
     features = features.to(dtype)
-    metric = NeuralCollapse(4, 6, classifier=classifier)
-    cuts = np.cumsum(sizes)[:-1].clip(1, len(labels) - 1)
-    for rows in np.split(np.arange(len(labels)), np.unique(cuts)):
-        metric.update(features[rows], labels[rows])
-    assert_same(metric.compute(), one_shot(features, labels, classifier))
+    parts, head = batches(features, labels, sizes), {"classifier": classifier, "bias": bias}
+    once = updated(NeuralCollapse(4, 6, **head), parts)
+    assert_same(once.compute(), one_shot(features, labels, classifier, bias))
+    means = updated(ClassMeans(4), parts).compute()
+    twice = updated(NeuralCollapse(4, means=means, **head), parts)
+    assert_same(twice.compute(), one_shot(features, labels, classifier, bias, nc4=True))
+
+
+def test_wide_features_take_several_blocks_of_the_scatter():
+    features, labels, classifier, _ = mixture(3, [40, 30, 20], 1100, noise=0.3, offset=2.0)
+    parts = list(zip(features.float().split(32), labels.split(32), strict=True))
+    metric = updated(NeuralCollapse(3, classifier=classifier), parts)
+    assert_same(metric.compute(), one_shot(features.float(), labels, classifier), rel=1e-5)
+
+
+def test_collapsed_single_precision_with_an_offset_keeps_its_digits():
+    features, labels, *_ = mixture(0, [300, 200, 500], 16, noise=1e-4, offset=50.0)
+    features = features.float()
+    parts = list(zip(features.split(64), labels.split(64), strict=True))
+    means = updated(ClassMeans(3), parts).compute()
+    expected = float(nc1(features, labels))
+    for metric in (NeuralCollapse(3), NeuralCollapse(3, means=means)):
+        assert float(updated(metric, parts).compute()["nc1"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_stream_that_drifts_is_merged_around_its_means():
+    """The first batch lies far from the others: its means are no place to centre at."""
+    features, labels, *_ = mixture(4, [60, 50], 8, noise=0.1)
+    features[:20] += 1e4
+    parts = list(zip(features.split(20), labels.split(20), strict=True))
+    value = float(updated(NeuralCollapse(2), parts).compute()["nc1"])
+    assert value == pytest.approx(float(nc1(features, labels)), rel=1e-9)
 
 
 def test_metric_of_strongly_collapsed_features():
@@ -76,15 +133,17 @@ def test_metric_forward_merge_reset_and_copies():
 def test_metric_learns_the_dimension_from_the_first_batch():
     features, labels, classifier, _ = mixture(1, [30, 40, 50], 4)
     metric = NeuralCollapse(3)
-    with pytest.warns(UserWarning, match="before"), pytest.raises(ValueError, match="have none"):
+    with (
+        pytest.warns(UserWarning, match="before"),
+        pytest.raises(ValueError, match="labels has none of"),
+    ):
         metric.compute()
     for _ in range(2):
         for rows, classes in zip(features.split(50), labels.split(50), strict=True):
             metric.update(rows, classes)
-        expected = one_shot(features, labels, classifier)
-        assert_same(metric.compute(), {name: expected[name] for name in ["nc1", "nc2"]})
+        assert_same(metric.compute(), one_shot(features, labels))
         metric.reset()
-    with pytest.raises(ValueError, match=r"must be \(B, 4\)"):
+    with pytest.raises(ValueError, match=r"of shape \(N, 4\)"):
         metric.update(features[:, :3], labels)
     assert NeuralCollapse(3, classifier=classifier).dim == 4
 
@@ -92,14 +151,16 @@ def test_metric_learns_the_dimension_from_the_first_batch():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_same_on_a_gpu():
     features, labels, classifier, bias = mixture(1, [300, 400, 500], 40, dtype=torch.float32)
-    expected = one_shot(features, labels, classifier)
-    there = [tensor.cuda() for tensor in (features, labels, classifier, bias)]
-    assert_same(one_shot(*there[:3]), expected)
-    assert nc4(*there) == nc4(features, labels, classifier, bias)
-    metric = NeuralCollapse(3, classifier=there[2]).cuda()
-    metric.update(there[0], there[1])
-    assert_same(metric.compute(), expected)
-    assert simplex_etf(3, 4, generator=torch.Generator("cuda")).is_cuda
+    there = [tensor.cuda() for tensor in (features, labels)]
+    head = {"classifier": classifier.cuda(), "bias": bias.cuda()}
+    once = NeuralCollapse(3, **head).cuda()
+    once.update(*there)
+    assert_same(once.compute(), one_shot(features, labels, classifier, bias))
+    means = ClassMeans(3).cuda()
+    means.update(*there)
+    twice = NeuralCollapse(3, means=means.compute(), **head).cuda()
+    twice.update(*there)
+    assert_same(twice.compute(), one_shot(features, labels, classifier, bias, nc4=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
@@ -114,7 +175,7 @@ def test_metric_of_coinciding_class_means():
     features = torch.tensor([[1.0, 2], [3, 4], [1, 2], [3, 4]])
     metric = NeuralCollapse(2, 2)
     metric.update(features, torch.tensor([0, 0, 1, 1]))
-    with pytest.raises(ValueError, match="are zero"):  # nc2 has no value there
+    with pytest.raises(ValueError, match="vectors must not be zero"):  # no angles
         metric.compute()
 
 
@@ -143,20 +204,25 @@ def test_metric_follows_the_classifier():
     assert not metric.state_dict() and not list(metric.parameters())
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: NeuralCollapse(1, 3), "num_classes >= 2"),
-        (lambda: NeuralCollapse(2, 0), "dim >= 1"),
-        (lambda: NeuralCollapse(2, 2, classifier=torch.ones(2, 3)), r"\(2, 2\), got \(2, 3\)"),
-        (lambda: NeuralCollapse(2, 3).update(GOOD, LABELS), r"\(B, 3\), got \(4, 2\)"),
-        (lambda: NeuralCollapse(2, 2).update(GOOD, LABELS + 1), r"0 \.\. 1, got 1 \.\. 2"),
-        (lambda: NeuralCollapse(2, 2).update(GOOD, -LABELS), r"got -1 \.\. 0"),
-        (lambda: NeuralCollapse(2, 2).update(GOOD, LABELS.float()), "must be integers"),
-        (lambda: NeuralCollapse(2, 2).update(GOOD[:0], LABELS[:0]), "at least one sample"),
-        (lambda: NeuralCollapse(2, 2).update(spoilt(torch.nan), LABELS), "must be finite"),
-    ],
-)
+BAD = [
+    (lambda: NeuralCollapse(1, 3), "num_classes must be an integer >= 2, got 1"),
+    (lambda: NeuralCollapse(2, 0), "dim must be an integer >= 1, got 0"),
+    (lambda: NeuralCollapse(2, 2, classifier=torch.ones(2, 3)), r"classifier .*\(2, 2\)"),
+    (lambda: NeuralCollapse(2, 2, means=torch.ones(2, 3)), r"means .*\(2, 2\)"),
+    (lambda: NeuralCollapse(2, 2, means=torch.ones(3, 2)), r"means .*\(2, d\)"),
+    (lambda: NeuralCollapse(2, 2, bias=torch.ones(2)), "bias must be None without a classifier"),
+    (lambda: NeuralCollapse(2, 3).update(GOOD, LABELS), r"\(N, 3\), got .* \(4, 2\)"),
+    (lambda: NeuralCollapse(2, 2).update(GOOD, LABELS + 1), r"0 \.\. 1, got 1 \.\. 2"),
+    (lambda: NeuralCollapse(2, 2).update(GOOD, -LABELS), r"got -1 \.\. 0"),
+    (lambda: NeuralCollapse(2, 2).update(GOOD, LABELS.float()), "labels must be an integer"),
+    (lambda: NeuralCollapse(2, 2).update(GOOD[:0], LABELS[:0]), r"of shape \(N, 2\)"),
+    (lambda: NeuralCollapse(2, 2).update(GOOD * torch.nan, LABELS), "must be finite"),
+    (lambda: ClassMeans(2).update(GOOD * torch.inf, LABELS), "must be finite"),
+    (lambda: ClassMeans(1), "num_classes must be an integer >= 2, got 1"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD)
 def test_metric_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
@@ -166,7 +232,7 @@ def test_metric_names_missing_classes_and_recovers():
     features, labels, classifier, _ = mixture(0, [5, 5, 5], 4)
     metric = NeuralCollapse(3, 4, classifier=classifier)
     metric.update(features[labels != 1], labels[labels != 1])
-    with pytest.raises(ValueError, match=r"none: \[1\]"):
+    with pytest.raises(ValueError, match=r"none of \[1\]"):
         metric.compute()
     with pytest.raises(ValueError, match="must be finite"):
         metric.update(features * torch.nan, labels)
@@ -187,10 +253,11 @@ def measure_on_rank(rank, folder):
     features, labels, classifier, _ = distributed_data()
     mine = (labels != 2) & (torch.arange(90) % 2 == 0)
     mine = mine.nonzero().flatten() if rank == 0 else (~mine).nonzero().flatten()
-    metric = NeuralCollapse(3, 6, classifier=classifier)
-    for rows in mine.tensor_split(5 if rank == 0 else 1):
-        metric.update(features[rows], labels[rows])
-    first = metric.compute()
+    parts = [(features[rows], labels[rows]) for rows in mine.tensor_split(5 if rank == 0 else 1)]
+    metric = updated(NeuralCollapse(3, 6, classifier=classifier), parts)
+    means = updated(ClassMeans(3, 6), parts).compute()
+    twice = updated(NeuralCollapse(3, means=means, classifier=classifier), parts)
+    first = metric.compute(), twice.compute()
     metric.update(features[rank : rank + 7] + 1, labels[rank : rank + 7])
     torch.save([first, metric.compute()], f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
@@ -204,5 +271,6 @@ def test_metric_on_two_processes(tmp_path):
     rows, classes = zip((features, labels), *more, strict=True)
     for rank in range(2):
         first, second = torch.load(tmp_path / f"{rank}.pt")
-        assert_same(first, one_shot(features, labels, classifier))
+        assert_same(first[0], one_shot(features, labels, classifier))
+        assert_same(first[1], one_shot(features, labels, classifier, nc4=True))
         assert_same(second, one_shot(torch.cat(rows), torch.cat(classes), classifier))

@@ -1,22 +1,26 @@
 """Every chapter keeps the rules that nbval, Colab and the pages rely on."""
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
+from helpers import ROOT, tool
 
-ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.py"))
 
 
-def tool(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+# How every chapter's first cell begins; the address is set by tools/repository.py.
+SETUP = """import importlib.util
+
+from IPython import get_ipython
+
+# Colab; nothing that is installed changes.
+if importlib.util.find_spec("lecturelib") is None:
+    address = "git+{address}"
+    get_ipython().run_line_magic("pip", f"install --quiet {{address}}")
+
+"""
 
 
 @pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
@@ -48,8 +52,9 @@ def test_pair_agrees(script, notebook):
 
 
 def test_every_chapter_has_its_twins(script):
-    assert (ROOT / "lecturelib" / script.name).exists()
-    assert (ROOT / "tests" / f"test_{script.name}").exists()
+    module, tests = ROOT / "lecturelib" / script.stem, ROOT / "tests" / script.stem
+    assert module.with_suffix(".py").exists() or (module / "__init__.py").exists()
+    assert tests.is_dir() or (ROOT / "tests" / f"test_{script.name}").exists()
     assert f"file: chapters/{script.stem}\n" in (ROOT / "_toc.yml").read_text(encoding="utf-8")
 
 
@@ -76,6 +81,13 @@ def test_outputs_are_the_same_on_any_machine(notebook):
             assert not re.search(r"0x[0-9a-f]{6,}|/(home|root|tmp)/|site-packages", text)
 
 
+def test_cells_show_numbers_and_not_bare_truth_values(notebook):
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            text = output.get("text", "") or output.get("data", {}).get("text/plain", "")
+            assert "".join(text).strip() not in ("True", "False"), cell.source
+
+
 def test_one_title_and_a_box_of_aims(notebook):
     lines = markdown(notebook).splitlines()
     assert sum(line.startswith("# ") for line in lines) == 1
@@ -86,7 +98,8 @@ def test_one_title_and_a_box_of_aims(notebook):
 def test_setup_cell(notebook):
     setup = next(cell for cell in notebook.cells if cell.cell_type == "code")
     assert {"hide-cell", "nbval-ignore-output"} <= set(setup.metadata.tags)
-    assert 'find_spec("lecturelib") is None' in setup.source
+    address = tool("repository").current(ROOT)
+    assert setup.source.startswith(SETUP.format(address=address))
     tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])]
     assert tags.count("nbval-ignore-output") == 1  # all other outputs are compared
 
@@ -116,3 +129,7 @@ def test_only_own_twin_is_imported(script):
     imported = re.findall(r"from lecturelib\.(\w+) import", script.read_text(encoding="utf-8"))
     assert imported
     assert not twins & set(imported)
+
+
+def test_code_is_not_kept_from_the_formatter(script):
+    assert "# fmt:" not in script.read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import tomllib
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
+
+from lecturelib.claims import STATUSES, registry
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "_build" / "html"
@@ -133,14 +134,37 @@ def test_no_directive_is_left_unparsed(page):
 
 
 def test_the_claims_page_has_a_row_for_every_claim():
-    registry = (ROOT / "lecturelib" / "claims.toml").read_text(encoding="utf-8")
-    rows = soup(SITE / "backmatter" / "claims.html").find("article").find_all("tr")
-    claims = tomllib.loads(registry).values()
-    text = [row.get_text(" ", strip=True) for row in rows if row.find("td")]
-    assert len(text) == len(claims)
-    shown = {"here": "checked in the chapter: ", "full-scale": "reproduced at full scale: "}
-    for row, claim in zip(text, claims, strict=True):
-        assert shown.get(claim["status"], "quoted") + claim.get("quantity", "") in row
+    article = soup(SITE / "backmatter" / "claims.html").find("article")
+    titles = {section["id"]: section.h2.get_text() for section in article.find_all("section")[1:]}
+    shown = {}
+    for section in article.find_all("section")[1:]:
+        for row in section.find("tbody").find_all("tr"):
+            shown[row["id"]] = section["id"], [cell.get_text(" ", strip=True) for cell in row("td")]
+    assert shown.keys() == {f"claim-{name}" for name in registry()}
+    for name, claim in registry().items():
+        place, (statement, source, measured, bar, control) = shown[f"claim-{name}"]
+        assert place == f"claims-{claim.chapter.replace('_', '-')}" and titles[place]
+        assert claim.statement in statement and name in statement and source == claim.source
+        if claim.status == "quoted":
+            assert measured == bar == control == ""
+        else:
+            assert measured.startswith(f"{claim.quantity}: ") and bar
+            assert bool(control) == bool(claim.control) and control.startswith(claim.control)
+        if claim.status != "checked":
+            assert STATUSES[claim.status] in statement
+
+
+def test_claims_and_the_lines_that_check_them_link_to_each_other():
+    page = SITE / "backmatter" / "claims.html"
+    rows = {row["id"]: row for row in soup(page).find_all("tr", id=True)}
+    for name, claim in registry().items():
+        if claim.status == "quoted":
+            continue
+        chapter = f"../chapters/{claim.chapter}.html#check-{name}"
+        assert rows[f"claim-{name}"].find("a", href=chapter)
+        line = soup(SITE / "chapters" / f"{claim.chapter}.html").find(id=f"check-{name}")
+        assert line.find_parent("pre") and line.get_text() == name
+        assert line.find("a")["href"] == f"../backmatter/claims.html#claim-{name}"
 
 
 def test_no_button_leads_to_the_placeholder():

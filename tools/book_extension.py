@@ -1,9 +1,11 @@
 """Sphinx extension of this book.
 
-Four rules it enforces on every build:
+Five rules it enforces on every build:
 
-- the claims page is made from the registry (`lecturelib/claims.toml`) and from the lines that the
+- the claims page is made from the registry (`lecturelib/claims`) and from the lines that the
   chapters' stored outputs show, so it cannot say anything else;
+- a ✓ line in a chapter links to its row on that page, the row links back, and so does every
+  ``{claim}`` in the text, which must name a registered claim;
 - mathematics is typeset by a MathJax that lies in the site itself, without the parts nobody loads;
 - no page carries the scripts of thebe, which would start code from other hosts;
 - no button leads to the placeholder address that the repository has before it is published.
@@ -13,12 +15,18 @@ import importlib.util
 import json
 import re
 import shutil
-import tomllib
+import sys
 from pathlib import Path
 
 from docutils import nodes
-from docutils.statemachine import StringList
-from sphinx.util.docutils import SphinxDirective
+from sphinx.addnodes import pending_xref
+from sphinx.util.docutils import ReferenceRole, SphinxDirective
+
+ROOT = Path(__file__).resolve().parents[1]
+# The book is built where the library is not installed: its registry needs no other package.
+sys.path.insert(0, str(ROOT))
+
+from lecturelib.claims import STATUSES, registry  # noqa: E402
 
 # MathJax's main file, its fonts, TeX packages loaded on demand, and speech for screen readers.
 MATHJAX = [
@@ -29,50 +37,159 @@ MATHJAX = [
     "sre/mathmaps/base.json",
     "sre/mathmaps/en.json",
 ]
-STATUSES = {
-    "here": "checked in the chapter",
-    "full-scale": "reproduced at full scale",
-    "quoted": "quoted, not run by this book",
-}
+CHECKED = re.compile(r"^[✓∴] ([a-z0-9-]+)(?=: )", re.MULTILINE)
+COLUMNS = {"Claim": 40, "Source": 22, "Measured": 14, "Bar": 10, "Control": 14}
 
 
-class ClaimsTable(SphinxDirective):
-    """``{claims}``: one table per chapter, a row for each registered claim."""
+def link(target, content):
+    """Return a reference to a label, to be resolved when all pages are known."""
+    if isinstance(content, str):
+        content = nodes.inline(text=content)
+    options = {"refdomain": "std", "reftype": "ref", "reftarget": target, "refexplicit": True}
+    return pending_xref("", content, **options, refwarn=True)
+
+
+def set_label(env, name, docname):
+    """Make an id of a page a target that every page can link to."""
+    standard = env.get_domain("std")
+    standard.anonlabels[name] = docname, name
+    standard.labels[name] = docname, name, name
+
+
+class ClaimRole(ReferenceRole):
+    """``{claim}`name``` or ``{claim}`words of the sentence <name>```: a link to the claim's row."""
 
     def run(self):
-        """Write the tables as Markdown and let the page's own parser read them."""
-        root = Path(self.env.srcdir)
-        registry = root / "lecturelib" / "claims.toml"
-        self.env.note_dependency(str(registry))
-        # Not through lecturelib.claims: that needs torch, and building the book does not.
-        claims = tomllib.loads(registry.read_text(encoding="utf-8"))
-        lines, table = [], nodes.container(classes=["claims"])
-        for chapter in dict.fromkeys(claim["chapter"] for claim in claims.values()):
-            notebook = root / "chapters" / f"{chapter}.ipynb"
-            self.env.note_dependency(str(notebook))
-            demands = checked_demands(notebook)
-            lines += [f"From {{doc}}`/chapters/{chapter}`:", ""]
-            lines += ["| Claim | Source | Status |", "|---|---|---|"]
-            for name, claim in claims.items():
-                if claim["chapter"] == chapter:
-                    status = STATUSES[claim["status"]]
-                    if name in demands:
-                        status += f": {demands[name]}"
-                    lines.append(f"| {claim['statement']} | {claim['source']} | {status} |")
-            lines.append("")
-        self.state.nested_parse(StringList(lines, "claims"), self.content_offset, table)
-        return [table]
+        """Return the link, or complain about a name that is not registered."""
+        if self.target not in registry():
+            message = f"claim {self.target!r} is not registered in lecturelib/claims"
+            error = self.inliner.reporter.error(message, line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, error)], [error]
+        content = nodes.inline if self.has_explicit_title else nodes.literal
+        return [link(f"claim-{self.target}", content(text=self.title, classes=["claim"]))], []
 
 
-def checked_demands(notebook):
-    """Return what each claim's line in the stored outputs demanded, by the claim's name."""
-    demands = {}
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+class ClaimsPage(SphinxDirective):
+    """``{claims}``: a section for each chapter, in the order of the book, a row for each claim."""
+
+    def run(self):
+        """Build the sections from the registry and the stored outputs."""
+        chapters = {}
+        for claim in registry().values():
+            chapters.setdefault(claim.chapter, []).append(claim)
+        for path in (ROOT / "lecturelib" / "claims").iterdir():
+            self.env.note_dependency(str(path))
+        ordered = re.findall(r"file: chapters/(\w+)", (ROOT / "_toc.yml").read_text("utf-8"))
+        sections = [self.section(chapter, chapters[chapter]) for chapter in ordered]
+        contents = nodes.bullet_list()
+        for section, chapter in zip(sections, ordered, strict=True):
+            counts = dict.fromkeys(STATUSES, 0)
+            for claim in chapters[chapter]:
+                counts[claim.status] += 1
+            words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+            title = section.next_node(nodes.title).astext()
+            entry = nodes.reference("", title, refid=section["ids"][0], internal=True)
+            contents += nodes.list_item(
+                "", nodes.paragraph("", "", entry, nodes.Text(f": {words}"))
+            )
+        return [contents, *sections]
+
+    def section(self, chapter, claims):
+        """Return one chapter's section: title, link, table."""
+        notebook = ROOT / "chapters" / f"{chapter}.ipynb"
+        self.env.note_dependency(str(notebook))
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        title = "".join(cells[0]["source"]).partition("\n")[0].removeprefix("# ")
+        section = nodes.section(ids=[f"claims-{chapter.replace('_', '-')}"])
+        section += nodes.title(text=title)
+        to_chapter = pending_xref(
+            "",
+            nodes.inline(text=title),
+            refdomain="std",
+            reftype="doc",
+            reftarget=f"/chapters/{chapter}",
+            refexplicit=True,
+        )
+        section += nodes.paragraph("", "", nodes.Text("From the chapter "), to_chapter)
+        body = nodes.tbody()
+        shown = checked_lines(cells)
+        for claim in claims:
+            body += self.row(claim, shown.get(claim.name))
+        head = nodes.thead("", table_row(nodes.paragraph(text=name) for name in COLUMNS))
+        columns = [nodes.colspec(colwidth=width) for width in COLUMNS.values()]
+        group = nodes.tgroup("", *columns, head, body, cols=len(COLUMNS))
+        section += nodes.table("", group, classes=["claims"])
+        return section
+
+    def row(self, claim, shown):
+        """Return a claim's row, its name a link to the line that checks it."""
+        name = nodes.literal(text=claim.name)
+        statement = nodes.paragraph(text=claim.statement)
+        if shown is None:
+            about = nodes.paragraph("", "", name, nodes.Text(f": {STATUSES[claim.status]}"))
+            measured = ["", "", ""]
+        else:
+            about = nodes.paragraph("", "", link(f"check-{claim.name}", name))
+            if claim.status != "checked":
+                about += nodes.Text(f": {STATUSES[claim.status]}")
+            measured = demand_parts(claim, shown)
+        cells = [[statement, about], *(nodes.paragraph(text=t) for t in (claim.source, *measured))]
+        row = table_row(cells)
+        row["ids"].append(f"claim-{claim.name}")
+        set_label(self.env, f"claim-{claim.name}", self.env.docname)
+        return row
+
+
+def table_row(cells):
+    """Return a row of cells, each a node or a list of nodes."""
+    return nodes.row(
+        "", *(nodes.entry("", *(cell if isinstance(cell, list) else [cell])) for cell in cells)
+    )
+
+
+def checked_lines(cells):
+    """Return what the stored outputs show of each claim, by the claim's name."""
+    lines = {}
+    for cell in cells:
         for output in cell.get("outputs", []):
             for line in "".join(output.get("text", [])).splitlines():
-                if match := re.fullmatch(r"✓ ([a-z0-9-]+): .*\. \((.+)\)", line):
-                    demands[match[1]] = match[2]
-    return demands
+                if match := CHECKED.match(line):
+                    lines[match[1]] = line
+    return lines
+
+
+def demand_parts(claim, line):
+    """Split a claim's line into what was measured, the bar and the control."""
+    demand = line.split(f"{claim.statement} ({claim.quantity}: ", 1)[1].removesuffix(")")
+    demand, _, control = (
+        demand.partition(f"; {claim.control} ") if claim.control else (demand, "", "")
+    )
+    marked = re.fullmatch(r"⟨(.*?)⟩ (.*)", demand)
+    measured, bar = marked.groups() if marked else (demand, f"= {demand}")
+    shown = f"{claim.control}: {control.strip('⟨⟩')}" if control else ""
+    return f"{claim.quantity}: {measured}", bar, shown
+
+
+def link_checked_lines(app, doctree):
+    """Make the names in a chapter's ✓ lines links to their rows, and targets of links back."""
+    for block in doctree.findall(nodes.literal_block):
+        text = block.astext()
+        if not CHECKED.search(text):
+            continue
+        children, end = [], 0
+        for match in CHECKED.finditer(text):
+            name = match[1]
+            if name not in registry():
+                continue
+            children.append(nodes.Text(text[end : match.start(1)]))
+            target = nodes.inline(ids=[f"check-{name}"])
+            target += link(f"claim-{name}", name)
+            children.append(target)
+            set_label(app.env, f"check-{name}", app.env.docname)
+            end = match.end(1)
+        block.children = []
+        block.extend([*children, nodes.Text(text[end:])])
+        block.rawsource = ""  # a block that shows its source would be drawn without its links
 
 
 def skip_constants_and_imports(app, what, name, obj, skip, options):
@@ -113,7 +230,9 @@ def copy_mathjax(app, exception):
 
 def setup(app):
     """Register with Sphinx."""
-    app.add_directive("claims", ClaimsTable)
+    app.add_role("claim", ClaimRole())
+    app.add_directive("claims", ClaimsPage)
     app.connect("config-inited", configure, priority=900)
+    app.connect("doctree-read", link_checked_lines)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

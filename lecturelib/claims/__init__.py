@@ -112,7 +112,7 @@ def _check_row(claim):
     if (claim.status == "quoted") != (claim.quantity == ""):
         raise ValueError(f"claim {claim.name!r}: all claims but quoted ones name a quantity")
     if claim.control and claim.status in ("quoted", "arithmetic"):
-        raise ValueError(f"claim {claim.name!r}: a {claim.status} claim has no control")
+        raise ValueError(f"claim {claim.name!r}: claims that are {claim.status} have no control")
 
 
 def strict(enabled):
@@ -244,16 +244,17 @@ def table(columns, rows, digits=2):
     """
     if not isinstance(rows, Mapping):
         raise TypeError(f"rows must be a dict from labels to numbers, got {rows!r}")
-    lines = {"": [f" {head:>7} " for head in columns]}
+    widths = [max(7, len(head)) for head in columns]
+    lines = {"": [f" {head:>{width}} " for head, width in zip(columns, widths, strict=True)]}
     for label, entries in rows.items():
         entries = list(entries)
         if len(entries) != len(columns):
             raise ValueError(f"row {label!r} has {len(entries)} entries for {len(columns)} columns")
         lines[label] = [
-            f" {entry:>7} "
+            f" {entry:>{width}} "
             if isinstance(entry, str)
-            else _marked(f"{_digits(*_numbers(entry, f'row {label!r}'), digits):>7}")
-            for entry in entries
+            else _marked(f"{_digits(*_numbers(entry, f'row {label!r}'), digits):>{width}}")
+            for entry, width in zip(entries, widths, strict=True)
         ]
     width = max(map(len, lines))
     for label, entries in lines.items():
