@@ -35,7 +35,7 @@ def alternating_least_squares(
         Columns of the factors A and B, at most the smaller dimension.
     penalty : float, optional
         :math:`\lambda > 0` below; a small one keeps rows with fewer than ``rank`` observations
-        solvable.
+        solvable. Where hardly enough entries are seen a larger one keeps rows from running away.
     steps : int, optional
         Largest number of pairs of solves.
     tol, test, every, metrics, generator
