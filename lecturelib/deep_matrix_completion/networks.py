@@ -54,7 +54,8 @@ def complete(
         by all methods but ``"full"``, which ignores it.
     lr : float
         Learning rate :math:`\eta > 0` for the sum over the observed entries given above. A rate for
-        the mean over M entries has to be divided by M, one for the mean over all by :math:`d_1 d_2`.
+        the mean over M entries has to be divided by M, one for the mean over all entries by
+        :math:`d_1 d_2`.
     depth : int, optional
         Number L of layers, at least 2.
     method : {"compressed", "narrow", "full"}, optional
