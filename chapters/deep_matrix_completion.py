@@ -824,18 +824,20 @@ on_less = {
     method: complete(less, target.shape, method=method, **common | surrogate | rate)
     for method in ("full", "compressed")
 }
-# With a smaller penalty rows with few entries can run away.
-own = {"rank": r, "penalty": 1e-3, "steps": 300}
-on_less["als"] = alternating_least_squares(less, target.shape, **own, **alone)
-others = [error(run) for run in on_less.values()]
+networks = [error(run) for run in on_less.values()]
+own = {"rank": r, "penalty": 0.1, "steps": 300}
+als_less = alternating_least_squares(less, target.shape, **own, **alone)
 convex_less = soft_impute(less, target.shape, rank=60, every=100, **shrink, **alone)
 fits = convex_less["train_error"][-1]
 strong = shrink | {"penalty": 1.0}
 too_strong = soft_impute(less, target.shape, rank=60, every=100, **strong, **alone)
 loose = too_strong["train_error"][-1]
-claims.check("completion-fifth", others, below=0.01, control=error(convex_less))
+claims.check("completion-fifth", networks, below=0.01, control=error(convex_less))
+claims.check(
+    "completion-fifth-als", error(als_less), below=0.2, control=error(convex_less)
+)
 claims.check("completion-convex-fits", fits, below=0.02, control=loose)
-claims.check("completion-convex", error(convex_less), above=0.1, control=others)
+claims.check("completion-convex", error(convex_less), above=0.1, control=networks)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-peers", "caption": "Test error over wall time with 30 % of the entries, measured while this page was made: full and compressed network at ten times the published rate, alternating least squares, soft-impute."}, "image": {"alt": "Test error over seconds on logarithmic axes. Alternating least squares falls below one ten-thousandth first by a wide margin, then the compressed network, then the full one. Soft-impute starts to fall early but slowly, and is far from there when it ends."}}
 fig, ax = plt.subplots(figsize=(6, 3.2))
@@ -854,9 +856,10 @@ plt.show()
 # If all you want is the matrix, and you know its rank, solve for it: alternating least squares needs a
 # dozen rounds and a fraction of the time. The convex program needs no rank and no start, and pays with
 # entries: from 20 % of them its solution is another matrix, which fits what is seen, while the networks still
-# find $\Phi$, and so do alternating least squares with a penalty large enough. What the full network has to offer is that it needs to know
-# nothing of the rank. It is the simplest model in which one can see how a network with more weights than data
-# finds a simple solution, and how to train it for less.
+# find $\Phi$. Alternating least squares comes close to it with a penalty as large as 0.1. A smaller one brings
+# it closer in most draws of the entries, and in some a row that was hardly seen runs away. What the full
+# network has to offer is that it needs to know nothing of the rank. It is the simplest model in which one can
+# see how a network with more weights than data finds a simple solution, and how to train it for less.
 #
 # ## A real matrix
 #
