@@ -589,9 +589,10 @@ def labels(name, value, count, num_classes=None):
     tensor([0, 2])
     """
     value = tensor(name, value, (count,), finite=False, kind="integer").long()
-    if num_classes is not None and len(value) and not 0 <= value.min() <= value.max() < num_classes:
-        found = f"{int(value.min())} .. {int(value.max())}"
-        raise ValueError(f"{name} must lie in 0 .. {num_classes - 1}, got {found}")
+    if num_classes is not None and len(value):
+        least, most = map(int, value.aminmax())
+        if not 0 <= least <= most < num_classes:
+            raise ValueError(f"{name} must lie in 0 .. {num_classes - 1}, got {least} .. {most}")
     return value
 
 
