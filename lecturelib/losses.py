@@ -345,9 +345,15 @@ class FocalLoss(Loss):
         -------
         float or Tensor
             The loss φ(x), of the same kind.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is neither.
         """
-        if isinstance(cross_entropy, Tensor):
-            return _wrong(cross_entropy) ** self.gamma * cross_entropy
+        if isinstance(cross_entropy, Tensor | np.ndarray):
+            x = checks.tensor("cross_entropy", cross_entropy, finite=False)
+            return _wrong(x) ** self.gamma * x
         x = checks.number("cross_entropy", cross_entropy, least=0)
         return float(self.of_cross_entropy(torch.tensor(x, dtype=torch.float64)))
 
@@ -363,6 +369,11 @@ class FocalLoss(Loss):
         -------
         float
             The slope φ'(x) (1 - e^-x).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no number, or negative.
         """
         x = checks.number("cross_entropy", cross_entropy, least=0)
         return float(self._derivative(torch.tensor(x, dtype=torch.float64))) * -math.expm1(-x)
