@@ -267,7 +267,10 @@ class FocalLoss(Loss):
     -----
     :math:`(1 - p_y)^\gamma\, \mathrm{CE} = \varphi(\mathrm{CE})` with :math:`\varphi(x) =
     (1 - e^{-x})^\gamma x`. As a function of the contrast it is convex exactly where the
-    cross-entropy is at most :attr:`inflection`; where it is not, the best margin can jump to zero.
+    cross-entropy is at most :attr:`inflection`. For so many classes that :math:`\log K` is more,
+    the best margin jumps to zero, at a price :math:`c > 1/K`. For fewer it runs into zero at
+    :math:`Kc = \varphi'(\log K)`, which is below 1 for very few: for two and three at
+    :math:`\gamma = 3`.
 
     References
     ----------

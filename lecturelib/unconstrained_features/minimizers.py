@@ -82,10 +82,11 @@ def global_minimizer(problem, *, device=None):
     are :math:`a P + \frac{\tau}{K} \mathbf 1 \mathbf 1^\top`, plus the bias. Cross-entropy has
     :math:`a = \log(\frac1c - (K-1))` and :math:`\tau = 0`, and W = H = 0 if :math:`Kc \ge 1`; label
     smoothing has :math:`c + \frac\alpha K` in place of c; for focal loss, a is the root of
-    :math:`\psi'(-(K-1)a) = c`, or 0 beyond the critical c. Squared error has :math:`a = \tau = 1 -
-    Kc` without bias; with one, :math:`a = 1 - Kc` and either :math:`b = \frac1{K(1+\lambda_b)},
-    \tau = 0`, or, if :math:`\lambda_b > \frac{Kc}{1-Kc}`, :math:`b = \frac{c}{\lambda_b}, \tau = a
-    - \frac{Kc}{\lambda_b}`. For non-negative features, class means are orthogonal; all losses but
+    :math:`\psi'(-(K-1)a) = c`, or 0 beyond a critical c (see :class:`lecturelib.losses.FocalLoss`),
+    where Kc may be less than 1. Squared error has :math:`a = \tau = 1 - Kc` without bias; with one,
+    :math:`a = 1 - Kc` and either :math:`b = \frac1{K(1+\lambda_b)}, \tau = 0`, or, if
+    :math:`\lambda_b > \frac{Kc}{1-Kc}`, :math:`b = \frac{c}{\lambda_b}, \tau = a -
+    \frac{Kc}{\lambda_b}`. For non-negative features, class means are orthogonal; all losses but
     squared error have :math:`c \sqrt{K/(K-1)}` in place of c, and for that a scalar root remains.
 
     For focal loss with a bias this is proved for c < 1/(K-1); beyond, it is the best solution of

@@ -122,9 +122,9 @@ class UnconstrainedFeatures(nn.Module):
         W : Tensor, shape (K, d) or (…, K, d); or Minimizer
             Classifier; or the whole point.
         H : Tensor, shape (N, d) or (…, N, d), optional
-            Features; only with a minimiser left out.
+            Features; left out beside a minimiser, which has its own.
         b : Tensor, shape (K,) or (…, K), optional
-            Bias (default: it stays as it is).
+            Bias (default: it stays as it is); left out beside a minimiser.
 
         Returns
         -------
@@ -134,11 +134,14 @@ class UnconstrainedFeatures(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            If shapes do not fit, if there is a bias that the model lacks, or a negative feature
-            where there must be none. Nothing has changed then.
+            If shapes do not fit, if there is a bias that the model lacks, a negative feature where
+            there must be none, or H or b beside a minimiser. Nothing has changed then.
         """
         given = {"W": W, "H": H, "b": b}
         if isinstance(W, Minimizer):
+            for name in ("H", "b"):
+                if given[name] is not None:
+                    raise checks.wrong(name, "left out beside a minimiser", given[name])
             given = {"W": W.W, "H": W.H, "b": W.b}
         if given["b"] is None:
             del given["b"]

@@ -154,6 +154,9 @@ def test_placing_a_minimiser(bias):
     other = global_minimizer(example_problem(dim=6))
     with pytest.raises(ValueError, match=r"W must be a tensor of shape \(4, 5\)"):
         model_of(problem).place(other)
+    for name in ("H", "b"):
+        with pytest.raises(ValueError, match=f"^{name} must be left out beside a minimiser"):
+            model_of(problem).place(best, **{name: getattr(best, name)})
 
 
 # --- unequal classes, few dimensions ----------------------------------------------------------
