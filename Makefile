@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-COLAB := .venv-colab/bin
+# Another Python gets another environment: make test-colab PYTHON=python3.13
+COLAB := .venv-colab/$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 CHAPTERS := $(wildcard chapters/*.ipynb)
 
 # One thread each keeps the processes of a test run on two cores apart.
@@ -29,12 +30,12 @@ test: .venv/test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --ignore=tests/test_site.py
 	$(ONE_THREAD) $(BIN)/python -m pytest --nbval -n 2 --dist loadscope $(CHAPTERS)
 	$(MAKE) --no-print-directory book
-	$(BIN)/python -m pytest tests/test_site.py
+	$(BIN)/python -m pytest -n 2 tests/test_site.py
 
 # The chapters in an environment with Colab's versions; outputs are not compared there.
-test-colab: .venv-colab/ready
-	$(ONE_THREAD) $(COLAB)/python -m pytest --nbval-lax $(CHAPTERS)
-	$(COLAB)/python -m pytest tests/test_explore.py -k live
+test-colab: $(COLAB)/ready
+	$(ONE_THREAD) $(COLAB)/bin/python -m pytest --nbval-lax $(CHAPTERS)
+	$(COLAB)/bin/python -m pytest tests/test_explore.py -k live
 
 # Side-by-side timings, printed as ratios from one run; not part of the tests.
 bench: .venv/test
@@ -68,8 +69,8 @@ clean:
 	$(BIN)/python -m pip install --quiet --constraint requirements.txt --group test --editable .
 	touch $@
 
-.venv-colab/ready: tests/colab_requirements.txt
-	$(PYTHON) -m venv .venv-colab
-	$(COLAB)/python -m pip install --quiet --requirement tests/colab_requirements.txt
-	$(COLAB)/python -m pip install --quiet --constraint tests/colab_requirements.txt --editable .
+$(COLAB)/ready: tests/colab_requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(COLAB)
+	$(COLAB)/bin/python -m pip install --quiet --requirement tests/colab_requirements.txt
+	$(COLAB)/bin/python -m pip install --quiet --constraint tests/colab_requirements.txt --editable .
 	touch $@

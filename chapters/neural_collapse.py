@@ -545,23 +545,21 @@ random_nc2 = nc2(random_means - random_means.mean(0))
 baseline = runs["SGD, λ = 0"]
 trained_runs = {name: runs[name] for name in ["SGD", "Adam", "L-BFGS"]}
 
-fit = last(trained_runs, "train accuracy")
-claims.check(
-    "collapse-terminal-phase", fit, 1, control=accuracy(untrained, x_train, y_train)
-)
-final = last(trained_runs, "nc1")
-claims.check("collapse-nc1", final, below=0.03, control=baseline["nc1"][-1])
-final = last(trained_runs, "nc2")
-claims.check(
-    "collapse-nc2", final, below=0.125, control=[baseline["nc2"][-1], random_nc2]
-)
-final = last(trained_runs, "nc2 of W")
-control = [baseline["nc2 of W"][-1], random_nc2]
-claims.check("collapse-nc2-classifier", final, below=0.12, control=control)
-final = last(trained_runs, "nc3")
-claims.check("collapse-nc3", final, below=0.12, control=baseline["nc3"][-1])
-final = last(trained_runs, "nc4")
-claims.check("collapse-nc4", final, below=0.01, control=before[-1])
+ends = {
+    measure: last(trained_runs, measure) for measure in [*measures, "train accuracy"]
+}
+without = {measure: baseline[measure][-1] for measure in measures}
+
+# %%
+fit, guess = ends["train accuracy"], accuracy(untrained, x_train, y_train)
+claims.check("collapse-terminal-phase", fit, 1, control=guess)
+claims.check("collapse-nc1", ends["nc1"], below=0.03, control=without["nc1"])
+control = [without["nc2"], random_nc2]
+claims.check("collapse-nc2", ends["nc2"], below=0.125, control=control)
+control = [without["nc2 of W"], random_nc2]
+claims.check("collapse-nc2-classifier", ends["nc2 of W"], below=0.12, control=control)
+claims.check("collapse-nc3", ends["nc3"], below=0.12, control=without["nc3"])
+claims.check("collapse-nc4", ends["nc4"], below=0.01, control=before[-1])
 
 
 # %%

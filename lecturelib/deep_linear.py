@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,14 +42,7 @@ SMALL_LAYER = 2**16
 
 
 def init_weights(
-    widths,
-    scale=1.0,
-    kind="orthogonal",
-    *,
-    batch_shape=(),
-    generator=None,
-    dtype=None,
-    device=None,
+    widths, scale=1.0, kind="orthogonal", *, batch_shape=(), generator=None, dtype=None, device=None
 ):
     r"""Draw the weights of a deep linear network.
 
@@ -109,17 +103,17 @@ def init_weights(
     dtype, device = checks.dtype("dtype", dtype), checks.device("device", device)
     if device is None and generator is not None:
         device = generator.device
-    if not isinstance(scale, Tensor):
-        scale = torch.tensor(checks.number("scale", scale, above=0))
-    scale = checks.tensor("scale", scale).to(dtype=dtype, device=device)
+    if isinstance(scale, Tensor | np.ndarray):
+        scale = checks.tensor("scale", scale).to(dtype=dtype, device=device)
+    else:
+        scale = torch.tensor(checks.number("scale", scale, above=0), dtype=dtype, device=device)
     if not (scale > 0).all():
         raise checks.wrong("scale", "positive", scale.tolist())
     try:
         scale = scale.expand(batch_shape)
     except RuntimeError:
-        raise checks.wrong(
-            "scale", f"of a shape that fits batch_shape={batch_shape}", scale
-        ) from None
+        fitting = f"of a shape that fits batch_shape={batch_shape}"
+        raise checks.wrong("scale", fitting, scale) from None
     like = {"generator": generator, "dtype": dtype, "device": device}
 
     def draw(d_in, d_out):
@@ -270,14 +264,17 @@ class LeastSquares:
         TypeError, ValueError
             As there.
         """
+        weights = checked_chain(weights)
         d_y, d_x = weights[-1].shape[-2], weights[0].shape[-1]
-        reduction = checks.choice("reduction", reduction, ["sum", "mean"])
+        if checks.choice("reduction", reduction, ["sum", "mean"]) == "mean" and X is None:
+            raise checks.wrong("reduction", '"sum" without X: the mean needs its N', reduction)
         if X is None:
-            if reduction == "mean":
-                raise checks.wrong("reduction", '"sum" without X: the mean needs its N', reduction)
-            return cls(None, checks.tensor("Y", Y, ("…", d_y, d_x), like=weights[0]), 0.0, 1.0)
+            Y = checks.tensor("Y", Y, ("…", d_y, d_x), like=weights[0])
+            _batch([*weights, Y])
+            return cls(None, Y, 0.0, 1.0)
         X = checks.tensor("X", X, ("…", d_x, "N"), like=weights[0])
         Y = checks.tensor("Y", Y, ("…", d_y, X.shape[-1]), like=weights[0])
+        _batch([*weights, X, Y])
         share = 1.0 if reduction == "sum" else 1 / (d_y * X.shape[-1])
         if is_whitened(X):
             targets = Y @ X.mT
@@ -385,20 +382,10 @@ def gradient_descent(
     >>> bool(path["loss"][-1] < 1e-9), path["W1"].shape
     (True, torch.Size([501, 4, 4]))
     """
-    weights = checked_chain(weights, finite=True)
     problem = LeastSquares.from_data(weights, X, Y, reduction)
-    return descend(
-        weights,
-        problem,
-        lr=lr,
-        steps=steps,
-        weight_decay=weight_decay,
-        momentum=momentum,
-        metrics=metrics,
-        record_weights=record_weights,
-        every=every,
-        tol=tol,
-    )
+    options = {"weight_decay": weight_decay, "momentum": momentum, "metrics": metrics}
+    options |= {"record_weights": record_weights, "every": every, "tol": tol}
+    return descend(weights, problem, lr=lr, steps=steps, **options)
 
 
 def descend(
@@ -433,7 +420,16 @@ def descend(
     ------
     TypeError, ValueError, FloatingPointError
         As there.
+
+    Examples
+    --------
+    >>> problem = LeastSquares(None, torch.tensor([[2.0]]), 0.0, 1.0)  # half of (w - 2)^2
+    >>> descend([torch.tensor([[0.0]])], problem, lr=0.5, steps=2)["loss"]
+    tensor([2.0000, 0.5000, 0.1250], dtype=torch.float64)
     """
+    weights = checked_chain(weights, finite=True)
+    if not isinstance(problem, LeastSquares):
+        raise checks.wrong("problem", "a LeastSquares", problem, TypeError)
     weight_decay = checks.number("weight_decay", weight_decay, least=0)
     momentum = checks.number("momentum", momentum, least=0, below=1)
     tol = None if tol is None else checks.number("tol", tol, least=0)
@@ -443,7 +439,7 @@ def descend(
         metrics = metrics | layers
     recorder = Recorder(steps, every, metrics)
     per_layer = _checked_rates(lr, len(weights))
-    batch = _batch(weights, problem, per_layer)
+    batch = _batch([*weights, problem.inputs, problem.targets], per_layer)
     rates = _rates(per_layer, batch, weights[0])
 
     # One leading dimension at most, so that a product is one call: without any it is mm, else bmm.
@@ -498,7 +494,23 @@ def moving_directions(weights, scale, left, right):
     -------
     Tensor, shape (..., d, 2r)
         Columns that span the directions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> moving_directions([torch.eye(2)], 1.0, torch.eye(2)[:, :1], torch.eye(2)[:, 1:])
+    tensor([[0., 1.],
+            [1., 0.]])
     """
+    weights = checked_chain(weights)
+    d_y, d = weights[-1].shape[-2], weights[0].shape[-1]
+    scale = checks.number("scale", scale, above=0)
+    left = checks.tensor("left", left, ("…", d_y, "r"), like=weights[0])
+    right = checks.tensor("right", right, ("…", d, "r"), like=weights[0])
     backwards = end_to_end(weights).mT @ left / scale ** len(weights)
     return torch.cat([right.expand(*backwards.shape[:-2], -1, -1), backwards], dim=-1)
 
@@ -521,6 +533,11 @@ def left_products(weights, inputs, targets):
         W_{L:l+1} for l = 1 … L-1.
     residual : Tensor
         W_{L:1} X - Y.
+
+    Examples
+    --------
+    >>> left_products([torch.eye(1), 3 * torch.eye(1)], None, torch.eye(1))
+    ([tensor([[3.]])], tensor([[2.]]))
     """
     lefts = [weights[-1]]
     for weight in reversed(weights[1:-1]):
@@ -544,6 +561,11 @@ def right_products(weights, inputs, residual):
     -------
     list of Tensor
         E Xᵀ W_{l-1:1}ᵀ for l = 1 … L: the gradient is W_{L:l+1}ᵀ times it.
+
+    Examples
+    --------
+    >>> right_products([2 * torch.eye(1), 3 * torch.eye(1)], None, torch.eye(1))
+    [tensor([[1.]]), tensor([[2.]])]
     """
     rights = [residual if inputs is None else _product(residual, inputs.mT)]
     for weight in weights[:-1]:
@@ -600,23 +622,33 @@ def checked_chain(weights, finite=False):
     Raises
     ------
     TypeError, ValueError
-        If they are not floating-point matrices, at least one, or their widths do not chain.
+        If they are not floating-point matrices of one type, at least one, or their widths do not
+        chain.
+
+    Examples
+    --------
+    >>> checked_chain([torch.ones(3, 2), torch.ones(4, 2)])
+    Traceback (most recent call last):
+    ...
+    ValueError: weights must have widths that chain, got W1 of shape (3, 2) and W2 of shape (4, 2)
     """
     finite = checks.flag("finite", finite)
     if not isinstance(weights, Sequence) or isinstance(weights, str):
         raise checks.wrong("weights", "a sequence of matrices", weights, TypeError)
     if not weights:
         raise checks.wrong("weights", "one matrix or more", weights)
-    chain = [
-        checks.tensor(f"weights[{index}]", weight, ("…", "d_out", "d_in"), finite=finite)
-        for index, weight in enumerate(weights)
-    ]
+    chain = []
+    for index, weight in enumerate(weights):
+        like = chain[0] if chain else None
+        shape = ("…", "d_out", "d_in")
+        chain.append(checks.tensor(f"weights[{index}]", weight, shape, finite=finite, like=like))
     for layer, (before, after) in enumerate(pairwise(chain), start=1):
         if before.shape[-2] != after.shape[-1]:
             raise ValueError(
                 f"weights must have widths that chain, got W{layer} of shape "
                 f"{tuple(before.shape)} and W{layer + 1} of shape {tuple(after.shape)}"
             )
+    _batch(chain)
     return chain
 
 
@@ -626,18 +658,18 @@ def _checked_rates(lr, depth):
         raise checks.wrong("lr", f"one number, or one for each of the {depth} layers", lr)
     rates = list(lr) if isinstance(lr, Sequence) and not isinstance(lr, str) else [lr] * depth
     for index, rate in enumerate(rates):
-        if isinstance(rate, Tensor) and rate.ndim:
-            if not (checks.tensor("lr", rate) >= 0).all():
+        if isinstance(rate, Tensor | np.ndarray) and rate.ndim:
+            rates[index] = checks.tensor("lr", rate)
+            if not (rates[index] >= 0).all():
                 raise checks.wrong("lr", "not negative", rate.tolist())
         else:
             rates[index] = checks.number("lr", rate, least=0)
     return rates
 
 
-def _batch(weights, problem, rates):
-    """Leading dimensions of all that makes networks."""
-    matrices = [m for m in (*weights, problem.inputs, problem.targets) if m is not None]
-    shapes = [m.shape[:-2] for m in matrices]
+def _batch(matrices, rates=()):
+    """Leading dimensions of all that makes networks; of the matrices, some may be None."""
+    shapes = [matrix.shape[:-2] for matrix in matrices if matrix is not None]
     shapes += [rate.shape for rate in rates if isinstance(rate, Tensor)]
     try:
         return torch.broadcast_shapes(*shapes)

@@ -15,7 +15,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from numbers import Integral, Real
@@ -24,6 +24,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+
+from lecturelib import checks
 
 __all__ = ["explore", "explore_html"]
 
@@ -98,7 +100,7 @@ def explore(
     start: Mapping[str, float | str] | None = None,
     live: bool = False,
     budget: int = 400_000,
-    **parameters: list,
+    **parameters: Sequence,
 ) -> None:
     """Display a figure with one slider for each parameter.
 
@@ -126,16 +128,14 @@ def explore(
     budget : int, optional
         Bytes of html above which a ``UserWarning`` is given; fewer bytes mean coarser frames.
         Ignored with ``live``.
-    **parameters : list
+    **parameters : list or ndarray
         For each parameter its values, all finite numbers or all strings. All combinations are
         drawn, the last parameter varying fastest.
 
     Raises
     ------
-    ValueError
-        If an argument is not as described, or the frames differ in size.
-    TypeError
-        If `draw` does not return a Figure.
+    TypeError, ValueError
+        If an argument is not as described, or the figures that are drawn differ in size.
     ImportError
         If ``live`` is asked for and ipywidgets is missing.
 
@@ -152,7 +152,7 @@ def explore(
     from IPython.display import HTML, display
 
     options = {"name": name, "alt": alt, "caption": caption, "labels": labels, "start": start}
-    if live:
+    if checks.flag("live", live):
         display(_live_box(draw, **options, parameters=parameters))
     else:
         display(HTML(explore_html(draw, **options, budget=budget, **parameters)))
@@ -167,7 +167,7 @@ def explore_html(
     labels: Mapping[str, str] | None = None,
     start: Mapping[str, float | str] | None = None,
     budget: int = 400_000,
-    **parameters: list,
+    **parameters: Sequence,
 ) -> str:
     """Return the self-contained html that :func:`explore` displays.
 
@@ -183,7 +183,7 @@ def explore_html(
 
     Raises
     ------
-    ValueError, TypeError
+    TypeError, ValueError
         As :func:`explore`.
 
     Examples
@@ -198,7 +198,8 @@ def explore_html(
     >>> html.count("data:image/webp;base64,")  # three frames, and the first in the page itself
     4
     """
-    labels, start = _checked(name, alt, labels, start, parameters)
+    labels, start, parameters = _checked(draw, name, alt, caption, labels, start, parameters)
+    budget = checks.integer("budget", budget, least=1)
 
     combinations = [
         dict(zip(parameters, values, strict=True))
@@ -208,7 +209,7 @@ def explore_html(
     images = [_render(draw, values, density) for values in combinations]
     sizes = {image.size for image in images}
     if len(sizes) > 1:
-        raise ValueError(f"all frames need one size, got {sorted(sizes)} pixels: fix figsize")
+        raise ValueError(f"draw must return figures of one size, got {sorted(sizes)} pixels")
     uris = _encode_within(images, 0.9 * budget)
     alts = [_alt_text(alt, labels, values) for values in combinations]
     first = combinations.index(start)
@@ -245,34 +246,54 @@ def explore_html(
     return html
 
 
-def _checked(name, alt, labels, start, parameters) -> tuple[dict, dict]:
-    """Return the label and the start value of every parameter, or say what is wrong."""
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        raise ValueError(
-            f"name needs lowercase letters and digits, joined by single hyphens, got {name!r}"
-        )
-    if not alt:
-        raise ValueError("alt must say what the figure shows, got an empty text")
+def _checked(draw, name, alt, caption, labels, start, parameters) -> tuple[dict, dict, dict]:
+    """Return labels, start values and parameters in full, or say what is wrong."""
+    checks.function("draw", draw)
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", checks.text("name", name)):
+        expected = "lowercase letters and digits, joined by single hyphens"
+        raise checks.wrong("name", expected, name)
+    if not callable(alt):
+        checks.text("alt", alt)
+    if not isinstance(caption, str):
+        raise checks.wrong("caption", "a string", caption, TypeError)
     if not parameters:
-        raise ValueError("explore needs at least one parameter, as in epoch=[0, 1, 2]")
-    for parameter, values in parameters.items():
-        if not isinstance(values, list | tuple | range) or len(values) == 0:
-            raise ValueError(f"{parameter} must be a non-empty list of values, got {values!r}")
-        if not all(isinstance(value, str) for value in values) and not all(map(_finite, values)):
-            raise ValueError(
-                f"{parameter} must hold only finite numbers or only strings, got {values!r}"
-            )
-    for argument, given in (("labels", labels), ("start", start)):
-        if unknown := set(given or {}) - set(parameters):
-            raise ValueError(f"{argument} names no parameter: {sorted(unknown)}")
-    labels = {parameter: (labels or {}).get(parameter, parameter) for parameter in parameters}
-    start = {p: (start or {}).get(p, values[0]) for p, values in parameters.items()}
+        raise ValueError("parameters must be one or more, as in epoch=[0, 1, 2], got none")
+    parameters = {name: _values(name, values) for name, values in parameters.items()}
+    labels, start = _given("labels", labels, parameters), _given("start", start, parameters)
+    for parameter, label in labels.items():
+        checks.text(f"labels[{parameter!r}]", label)
+    labels = {parameter: parameter for parameter in parameters} | labels
+    start = {parameter: values[0] for parameter, values in parameters.items()} | start
     for parameter, value in start.items():
-        if value not in parameters[parameter]:
-            raise ValueError(
-                f"start value {parameter}={value!r} is not one of {parameters[parameter]!r}"
-            )
-    return labels, start
+        if not isinstance(value, Real | str) or value not in parameters[parameter]:
+            expected = f"one of {parameters[parameter]}"
+            raise checks.wrong(f"start[{parameter!r}]", expected, value)
+    return (
+        {parameter: labels[parameter] for parameter in parameters},
+        {parameter: start[parameter] for parameter in parameters},
+        parameters,
+    )
+
+
+def _given(name, value, parameters) -> dict:
+    """Return a mapping from some of the parameters; None is the empty one."""
+    value = {} if value is None else value
+    if not isinstance(value, Mapping):
+        raise checks.wrong(name, "a dict with names of parameters", value, TypeError)
+    if unknown := [key for key in value if key not in parameters]:
+        raise checks.wrong(name, f"a dict with names of {list(parameters)}", unknown)
+    return dict(value)
+
+
+def _values(parameter, values) -> list:
+    values = values.tolist() if isinstance(values, np.ndarray) else values
+    if not isinstance(values, list | tuple | range):
+        raise checks.wrong(parameter, "a list of values", values, TypeError)
+    if len(values) == 0:
+        raise checks.wrong(parameter, "a list of one value or more", values)
+    if not all(isinstance(value, str) for value in values) and not all(map(_finite, values)):
+        raise checks.wrong(parameter, "a list of finite numbers only, or of strings only", values)
+    return list(values)
 
 
 def _finite(value) -> bool:
@@ -293,7 +314,18 @@ def _state(labels: dict, values: dict) -> str:
 
 
 def _alt_text(alt, labels: dict, values: dict) -> str:
-    return alt(**values) if callable(alt) else f"{alt} ({_state(labels, values)})"
+    if not callable(alt):
+        return f"{alt} ({_state(labels, values)})"
+    return checks.text("alt", _called("alt", alt, values))
+
+
+def _called(name, function, values: dict):
+    """Call what was given for an argument with the values of the sliders."""
+    try:
+        return function(**values)
+    except TypeError as error:
+        message = f"{name} must be a function of {', '.join(values)}, but: {error}"
+        raise TypeError(message) from error
 
 
 @contextmanager
@@ -309,12 +341,10 @@ def _closing_new_figures():
 def _render(draw, values: dict, density: float) -> Image.Image:
     """Draw one frame on white, whatever style is in use, and close its figure."""
     with _closing_new_figures():
-        figure = draw(**values)
+        figure = _called("draw", draw, values)
         if not isinstance(figure, Figure):
-            raise TypeError(
-                f"draw must return a matplotlib Figure, got {type(figure).__name__}: "
-                "end it with `return fig`"
-            )
+            expected = "a function that returns a matplotlib Figure (end it with `return fig`)"
+            raise checks.wrong("draw", expected, figure, TypeError)
         png = io.BytesIO()
         figure.savefig(
             png,
@@ -381,7 +411,7 @@ def _live_box(draw, *, name, alt, caption, labels, start, parameters):
         ) from error
     from IPython.display import HTML, display
 
-    labels, start = _checked(name, alt, labels, start, parameters)
+    labels, start, parameters = _checked(draw, name, alt, caption, labels, start, parameters)
 
     def slider(parameter, values):
         common = {

@@ -10,7 +10,7 @@ the weights start as one :math:`\varepsilon > 0` times orthogonal matrices. With
 ``wide``
     :math:`d_y = r < d`: the last layer is wide.
 
-In both, :math:`m = d - 2r` must be positive.
+In both, :math:`m = d - 2r` must be positive. The law holds to rounding: take float64.
 """
 
 import math
@@ -21,14 +21,17 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from lecturelib import checks
 from lecturelib.deep_linear import (
+    SMALL_LAYER,
+    LeastSquares,
     Trajectory,
-    _check_chain,
-    _descend,
-    _moving_directions,
-    _rotated,
-    _share,
+    checked_chain,
+    descend,
+    moving_directions,
 )
+from lecturelib.device import Movable, one_thread
+from lecturelib.training import History
 
 __all__ = [
     "ReducedTrajectory",
@@ -41,7 +44,7 @@ __all__ = [
 ]
 
 
-def bulk_singular_value(scale, depth, lr, weight_decay, steps, case="square", *, momentum=0.0):
+def bulk_singular_value(scale, depth, *, lr, steps, weight_decay=0.0, momentum=0.0, case="square"):
     r"""Follow the one singular value that d - 2r directions of every covered layer share.
 
     Parameters
@@ -52,14 +55,14 @@ def bulk_singular_value(scale, depth, lr, weight_decay, steps, case="square", *,
         Number L of layers, at least 1.
     lr : float
         Learning rate :math:`\eta \ge 0`.
-    weight_decay : float
-        :math:`\lambda \ge 0`.
     steps : int
         Number of steps, not negative.
-    case : {"square", "wide"}, optional
-        See the module. The square case covers all L layers, the wide one the first L - 1.
+    weight_decay : float, optional
+        :math:`\lambda \ge 0`.
     momentum : float, optional
         Heavy-ball momentum :math:`\mu` in [0, 1).
+    case : {"square", "wide"}, optional
+        See the module. The square case covers all L layers, the wide one the first L - 1.
 
     Returns
     -------
@@ -68,10 +71,10 @@ def bulk_singular_value(scale, depth, lr, weight_decay, steps, case="square", *,
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         For a number out of range or an unknown case.
     FloatingPointError
-        If the recursion diverges.
+        If the recursion diverges; the message names the learning rate.
 
     Notes
     -----
@@ -83,8 +86,12 @@ def bulk_singular_value(scale, depth, lr, weight_decay, steps, case="square", *,
         \quad\text{(square)}, \qquad
         \rho(t) = \varepsilon (1 - \eta\lambda)^t \quad\text{(wide)}.
 
-    Large steps can make it negative; the singular value is its size then. For a loss divided by a
-    number c, use ``lr / c`` and ``weight_decay * c``.
+    It stays between 0 and :math:`\varepsilon` if
+
+    .. math:: \eta \, \big( \lambda + \varepsilon^{2(L-1)} \big) \le (1 - \sqrt\mu)^2 .
+
+    Larger steps can make it negative: the singular value is its size then, which can exceed
+    :math:`\varepsilon`. For a loss divided by a number c, use ``lr / c`` and ``weight_decay * c``.
 
     References
     ----------
@@ -92,29 +99,31 @@ def bulk_singular_value(scale, depth, lr, weight_decay, steps, case="square", *,
 
     Examples
     --------
-    >>> bulk_singular_value(0.5, 3, 0.1, 0.0, 2).round(decimals=4)
+    >>> bulk_singular_value(0.5, 3, lr=0.1, steps=2).round(decimals=4)
     tensor([0.5000, 0.4969, 0.4938], dtype=torch.float64)
-    >>> bulk_singular_value(0.5, 3, 0.1, 0.0, 2, case="wide").tolist()
+    >>> bulk_singular_value(0.5, 3, lr=0.1, steps=2, case="wide").tolist()
     [0.5, 0.5, 0.5]
     """
-    if scale <= 0 or depth < 1 or lr < 0 or weight_decay < 0 or steps < 0 or not 0 <= momentum < 1:
-        raise ValueError(
-            "need scale > 0, depth >= 1, lr, weight_decay and steps >= 0 and 0 <= momentum < 1, "
-            f"got {scale}, {depth}, {lr}, {weight_decay}, {steps}, {momentum}"
-        )
-    if case not in ("square", "wide"):
-        raise ValueError(f'case must be "square" or "wide", got {case!r}')
-    values, velocity = [float(scale)], 0.0
+    scale = checks.number("scale", scale, above=0)
+    depth = checks.integer("depth", depth, least=1)
+    lr = checks.number("lr", lr, least=0)
+    steps = checks.integer("steps", steps, least=0)
+    weight_decay = checks.number("weight_decay", weight_decay, least=0)
+    momentum = checks.number("momentum", momentum, least=0, below=1)
+    case = checks.choice("case", case, ["square", "wide"])
+    values, velocity = [scale], 0.0
     try:
         for _ in range(steps):
             rho = values[-1]
             gradient = rho ** (2 * depth - 1) if case == "square" else 0.0
             velocity = momentum * velocity + gradient + weight_decay * rho
             values.append(rho - lr * velocity)
-    except OverflowError:
+    except OverflowError:  # a power of Python's; sums and products become infinite instead
+        values.append(math.inf)
+    if not math.isfinite(values[-1]):
         raise FloatingPointError(
-            f"the recursion diverged at step {len(values)} with lr={lr}: try a smaller one"
-        ) from None
+            f"the recursion diverged by step {len(values) - 1} with lr={lr}: try a smaller one"
+        )
     return torch.tensor(values, dtype=torch.float64)
 
 
@@ -141,7 +150,7 @@ def invariant_subspaces(weights, X, Y, rank):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the setting of the module does not hold: widths, whitened inputs, orthogonal start,
         :math:`0 < 2r < d`, and the rank of :math:`\Phi`.
 
@@ -149,11 +158,15 @@ def invariant_subspaces(weights, X, Y, rank):
     -----
     Frozen are the directions v of the input space with
 
-    .. math:: \Phi v = 0 \quad\text{and}\quad \Phi^\top W_{L:1}(0)\, v = 0 ,
+    .. math::
 
-    that is, orthogonal to the rows of :math:`\Phi` and to the image of its columns under
-    :math:`W_{L:1}(0)^\top`: at most 2r conditions. The layers carry them on,
-    :math:`v \mapsto W_l(0) v / \varepsilon`.
+        \Phi v = 0 \;\text{ and }\; \Phi^\top W_{L:1}(0)\, v = 0 \quad\text{(square)}, \qquad
+        \Phi v = 0 \;\text{ and }\; W_{L:1}(0)\, v = 0 \quad\text{(wide)},
+
+    that is, at most 2r conditions. In the square case v is orthogonal to the rows of :math:`\Phi`
+    and to the image of its columns under :math:`W_{L:1}(0)^\top`. In the wide case it must not
+    reach the outputs at all; if :math:`\Phi` has rank :math:`d_y`, that is the same condition. The
+    layers carry them on, :math:`v \mapsto W_l(0) v / \varepsilon`.
 
     References
     ----------
@@ -168,15 +181,16 @@ def invariant_subspaces(weights, X, Y, rank):
     >>> torch.allclose(U1.T @ W[0] @ V1, 0.5 * torch.eye(6, dtype=torch.float64)), V2 is U1
     (True, True)
     """
-    scale, case, phi, _, _ = _setting(weights, X, Y, rank)
-    return _subspaces(weights, scale, case, phi, rank)
+    weights, rank, problem = _setting(weights, X, Y, rank)
+    return _subspaces(weights, problem.targets, rank)
 
 
-def _subspaces(weights, scale, case, phi, rank):
+def _subspaces(weights, phi, rank):
+    case, scale = _case(weights), _scale(weights)
     left, values, right = torch.linalg.svd(phi, full_matrices=False)
     if case == "square" and (values[..., rank] > _rounding(phi) * values[..., 0]).any():
-        raise ValueError(f"rank={rank} is less than the rank of Y X^T")
-    moving = _moving_directions(weights, scale, left[..., :rank], right.mT[..., :rank])
+        raise checks.wrong("rank", "at least the rank of Y X^T", rank)
+    moving = moving_directions(weights, scale, left[..., :rank], right.mT[..., :rank])
     V, _ = torch.linalg.qr(moving, mode="complete")
     subspaces = []
     for layer, weight in enumerate(weights, start=1):
@@ -189,36 +203,54 @@ def _subspaces(weights, scale, case, phi, rank):
     return subspaces
 
 
-@dataclass(frozen=True)
-class ReducedTrajectory:
+@dataclass(frozen=True, eq=False)
+class ReducedTrajectory(History):
     r"""Gradient descent on the cores, from which the full iterates follow.
 
     Attributes
     ----------
+    steps : Tensor, shape (T,)
+        Recorded steps, int64.
+    values : dict of str to Tensor
+        ``"loss"``, shape (T, ...), of the full network, and ``"bulk"``, shape (T,),
+        :math:`\rho`.
     cores : Trajectory
-        The moving blocks, 2r x 2r (in the wide case the last one r x 2r), as recorded; its losses
-        are those of the blocks.
-    bulk : Tensor, shape (T,)
-        :math:`\rho` at the recorded steps.
-    losses : Tensor, shape (T, ...)
-        Losses of the full network.
+        The moving blocks, 2r x 2r (in the wide case the last one r x 2r), at the same steps; its
+        losses are those of the blocks.
     subspaces : list of (U_l, V_l)
         As returned by :func:`invariant_subspaces`.
+
+    Examples
+    --------
+    >>> from lecturelib.deep_linear import init_weights
+    >>> W, phi = init_weights([9, 9, 9], 0.1), torch.eye(9, 1) @ torch.eye(1, 9)
+    >>> path = reduced_gradient_descent(W, None, phi, rank=1, lr=0.1, steps=5)
+    >>> path["loss"].shape, path.cores["W1"].shape, path.weights()[0].shape
+    (torch.Size([6]), torch.Size([6, 2, 2]), torch.Size([9, 9]))
     """
 
     cores: Trajectory
-    bulk: Tensor
-    losses: Tensor
     subspaces: list
 
     def weights(self, index=-1):
-        """Assemble the full weights at a position in ``cores.steps``, first layer first."""
-        full = []
+        """Assemble the full weights at a position in ``steps``.
+
+        Parameters
+        ----------
+        index : int, optional
+            The position; negative ones count from the end.
+
+        Returns
+        -------
+        list of Tensor, shapes (..., d_l, d_{l-1})
+            First layer first.
+        """
+        bulk, full = self["bulk"][index], []
         for core, (U, V) in zip(self.cores.weights(index), self.subspaces, strict=True):
             rows, columns = core.shape[-2:]
             weight = U[..., :rows] @ core @ V[..., :columns].mT
             if rows < U.shape[-1]:  # all but the last layer of the wide case
-                weight = weight + self.bulk[index] * U[..., rows:] @ V[..., columns:].mT
+                weight = weight + bulk * U[..., rows:] @ V[..., columns:].mT
             full.append(weight)
         return full
 
@@ -234,7 +266,7 @@ def reduced_gradient_descent(
     weight_decay=0.0,
     momentum=0.0,
     reduction="sum",
-    record_every=1,
+    every=1,
     tol=None,
 ):
     r"""Run the iterates of :func:`~lecturelib.deep_linear.gradient_descent` on 2r x 2r cores.
@@ -243,7 +275,7 @@ def reduced_gradient_descent(
     ----------
     weights, X, Y, rank
         As in :func:`invariant_subspaces`.
-    lr, steps, weight_decay, momentum, reduction, record_every
+    lr, steps, weight_decay, momentum, reduction, every
         As in :func:`~lecturelib.deep_linear.gradient_descent`; ``lr`` is one number.
     tol : float, optional
         End when the loss of the cores is at most this: the square case's idle directions and what
@@ -255,7 +287,7 @@ def reduced_gradient_descent(
 
     Raises
     ------
-    ValueError, FloatingPointError
+    TypeError, ValueError, FloatingPointError
         As the two functions named.
 
     Notes
@@ -271,35 +303,50 @@ def reduced_gradient_descent(
     >>> from lecturelib.deep_linear import gradient_descent, init_weights
     >>> W = init_weights([40, 40, 40], 0.1, dtype=torch.float64)
     >>> phi = torch.zeros(40, 40, dtype=torch.float64).index_fill(0, torch.tensor([0]), 1.0)
-    >>> settings = {"lr": 0.01, "steps": 200, "record_every": [200]}
+    >>> settings = {"lr": 0.01, "steps": 200, "every": []}
     >>> full = gradient_descent(W, None, phi, **settings)
     >>> reduced = reduced_gradient_descent(W, None, phi, rank=1, **settings)
-    >>> bool((full.weights()[0] - reduced.weights()[0]).abs().max() < 1e-12)
+    >>> bool((full.final[0] - reduced.weights()[0]).abs().max() < 1e-12)
     True
     >>> reduced.cores["W1"].shape
     torch.Size([1, 2, 2])
     """
-    scale, case, phi, floor, entries = _setting(weights, X, Y, rank)
-    share = _share(reduction, entries)
-    subspaces = _subspaces(weights, scale, case, phi, rank)
+    weights, rank, problem = _setting(weights, X, Y, rank, reduction)
+    lr = checks.number("lr", lr, least=0)
+    subspaces = _subspaces(weights, problem.targets, rank)
     cores = [
         U[..., : 2 * rank].mT @ weight @ V[..., : 2 * rank]
         for weight, (U, V) in zip(weights, subspaces, strict=True)
     ]
     U, V = subspaces[-1][0][..., : 2 * rank], subspaces[0][1][..., : 2 * rank]
-    options = (lr, steps, weight_decay, momentum, None, record_every, tol)
-    path = _descend(cores, None, U.mT @ phi @ V, 0.0, share, *options)
-    depth, last = len(weights), int(path.steps[-1])
-    # A loss times `share` is a rate times `share` and a weight decay divided by it.
-    rates = (lr * share, weight_decay / share)
-    bulk = bulk_singular_value(scale, depth, *rates, last, case, momentum=momentum)
-    bulk = bulk.to(phi)[path.steps.to(phi.device)]
-    outside = torch.zeros_like(bulk)
+    path = descend(
+        cores,
+        LeastSquares(None, U.mT @ problem.targets @ V, 0.0, problem.share),
+        lr=lr,
+        steps=steps,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        record_weights=True,
+        every=every,
+        tol=tol,
+    )
+    depth, case = len(weights), _case(weights)
+    bulk = bulk_singular_value(
+        _scale(weights),
+        depth,
+        # A loss times `share` is a rate times `share` and a weight decay divided by it.
+        lr=lr * problem.share,
+        steps=int(path.steps[-1]),
+        weight_decay=weight_decay / problem.share,
+        momentum=momentum,
+        case=case,
+    )[path.steps]
+    loss = path["loss"] + problem.share * torch.as_tensor(problem.floor).to(path["loss"])
     if case == "square":
-        outside = (weights[0].shape[-1] - 2 * rank) * bulk ** (2 * depth) / 2
-    trailing = (1,) * (path.losses.ndim - 1)
-    losses = path.losses + share * (outside.view(-1, *trailing) + floor)
-    return ReducedTrajectory(cores=path, bulk=bulk, losses=losses, subspaces=subspaces)
+        idle = (weights[0].shape[-1] - 2 * rank) * bulk ** (2 * depth) / 2
+        loss = loss + problem.share * idle.to(loss).view(-1, *(1,) * (loss.ndim - 1))
+    values = {"loss": loss, "bulk": bulk}
+    return ReducedTrajectory(path.steps, values, cores=path, subspaces=subspaces)
 
 
 def subspace_angles(A, B):
@@ -319,7 +366,7 @@ def subspace_angles(A, B):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the shapes do not fit or the columns of a matrix are dependent.
 
     Notes
@@ -338,13 +385,18 @@ def subspace_angles(A, B):
     >>> torch.rad2deg(subspace_angles(A, B)).round(decimals=6)
     tensor([ 0., 45.], dtype=torch.float64)
     """
-    if A.shape[-2] != B.shape[-2]:
-        raise ValueError(f"columns must have one length, got {tuple(A.shape)}, {tuple(B.shape)}")
+    A = checks.tensor("A", A, ("…", "d", "p"))
+    B = checks.tensor("B", B, ("…", A.shape[-2], "q"), like=A)
+    try:
+        torch.broadcast_shapes(A.shape[:-2], B.shape[:-2])
+    except RuntimeError:
+        leading = f"of leading dimensions that fit those of A, {tuple(A.shape[:-2])}"
+        raise checks.wrong("B", leading, B) from None
     bases = []
     for name, matrix in (("A", A), ("B", B)):
         rows, columns = matrix.shape[-2:]
-        if not 1 <= columns <= rows or (torch.linalg.matrix_rank(matrix) < columns).any():
-            raise ValueError(f"the columns of {name} {tuple(matrix.shape)} must be independent")
+        if columns > rows or (torch.linalg.matrix_rank(matrix) < columns).any():
+            raise checks.wrong(name, "of independent columns", matrix)
         bases.append(torch.linalg.qr(matrix).Q)
     large, small = bases if A.shape[-1] >= B.shape[-1] else bases[::-1]
     overlap = large.mT @ small
@@ -353,8 +405,8 @@ def subspace_angles(A, B):
     return torch.atan2(sines, cosines)
 
 
-@dataclass(frozen=True)
-class SingularTrajectories:
+@dataclass(frozen=True, eq=False)
+class SingularTrajectories(Movable):
     r"""A matrix's singular values and vectors, followed over time.
 
     Attributes
@@ -364,6 +416,13 @@ class SingularTrajectories:
         it crosses others; columns are in descending order at the last time.
     left, right : Tensor, shapes (T, m, p) and (T, n, p)
         Their singular vectors, as columns.
+
+    Examples
+    --------
+    >>> matrices = torch.stack([torch.eye(2), torch.tensor([[0.0, -2.0], [1.0, 0.0]])])
+    >>> tracks = singular_trajectories(matrices)
+    >>> tracks.values.tolist(), tracks.angles("left").round(decimals=3).tolist()
+    ([[1.0, 1.0], [2.0, 1.0]], [[0.0, 0.0], [45.0, 45.0]])
     """
 
     values: Tensor
@@ -382,15 +441,19 @@ class SingularTrajectories:
         -------
         Tensor, shape (T, p)
             Degrees, in [0, 180].
+
+        Raises
+        ------
+        TypeError, ValueError
+            For another side.
         """
-        if side not in ("left", "right"):
-            raise ValueError(f'side must be "left" or "right", got {side!r}')
+        side = checks.choice("side", side, ["left", "right"])
         vectors = self.left if side == "left" else self.right
         chords = (vectors - vectors[0]).norm(dim=1)
         return torch.rad2deg(2 * torch.asin((chords / 2).clamp(max=1)))
 
 
-def singular_trajectories(matrices, rtol=1e-9):
+def singular_trajectories(matrices, tol=1e-9):
     r"""Follow the singular values and vectors of a matrix that moves.
 
     An SVD at every time is not enough: values cross, signs flip, and vectors of equal values are
@@ -401,7 +464,7 @@ def singular_trajectories(matrices, rtol=1e-9):
     ----------
     matrices : Tensor, shape (T, m, n)
         The matrix at consecutive times.
-    rtol : float, optional
+    tol : float, optional
         Singular values count as equal if neighbours differ by at most this times the largest.
 
     Returns
@@ -410,8 +473,8 @@ def singular_trajectories(matrices, rtol=1e-9):
 
     Raises
     ------
-    ValueError
-        If the input is not a finite stack of at least one matrix.
+    TypeError, ValueError
+        If the input is not a finite stack of at least one matrix, or the tolerance is negative.
 
     References
     ----------
@@ -425,13 +488,18 @@ def singular_trajectories(matrices, rtol=1e-9):
             [0.9000, 1.1000],
             [1.5000, 0.5000]])
     """
-    if matrices.ndim != 3 or matrices.numel() == 0 or not matrices.isfinite().all():
-        raise ValueError(f"need finite matrices (T, m, n), got {tuple(matrices.shape)}")
+    matrices = checks.tensor("matrices", matrices, ("T", "m", "n"))
+    tol = checks.number("tol", tol, least=0)
+    with one_thread(matrices[0].numel() < SMALL_LAYER):
+        return _followed(matrices, tol)
+
+
+def _followed(matrices, tol):
     lefts, values, rights = torch.linalg.svd(matrices, full_matrices=False)
     rights = rights.mT.contiguous()
     for time in range(len(matrices) - 2, -1, -1):
         left, value, right = lefts[time], values[time], rights[time]
-        equal = _blocks_of_equal(value, rtol)
+        equal = _blocks_of_equal(value, tol)
         on_left, on_right = left.mT @ lefts[time + 1], right.mT @ rights[time + 1]
         both = (on_left + on_right) / 2
         # Left and right vectors turn together, except where their value is zero.
@@ -457,9 +525,9 @@ def singular_trajectories(matrices, rtol=1e-9):
     return SingularTrajectories(values=values, left=lefts, right=rights)
 
 
-def _blocks_of_equal(values, rtol):
+def _blocks_of_equal(values, tol):
     """Split positions of descending values into slices of equal ones."""
-    gaps = (values[:-1] - values[1:] > rtol * values[0]).nonzero().flatten() + 1
+    gaps = (values[:-1] - values[1:] > tol * values[0]).nonzero().flatten() + 1
     return [slice(a, b) for a, b in pairwise([0, *gaps.tolist(), len(values)])]
 
 
@@ -469,32 +537,41 @@ def _polar(matrix):
     return left @ right
 
 
-def _setting(weights, X, Y, rank):
-    """Check the assumptions; return scale, case, Phi and what `_rotated` does besides."""
-    _check_chain(weights)
+def _setting(weights, X, Y, rank, reduction="sum"):
+    """Check the assumptions; return weights, rank, and the loss as one of Phi alone."""
+    weights = checked_chain(weights, finite=True)
+    rank = checks.integer("rank", rank, least=1)
+    problem = LeastSquares.from_data(weights, X, Y, reduction)
+    if problem.inputs is not None:
+        raise checks.wrong("X", "whitened, X X^T = I", X)
     d, d_y = weights[0].shape[-1], weights[-1].shape[-2]
-    inputs, phi, floor, entries = _rotated(X, Y, weights)
-    if inputs is not None:
-        raise ValueError("the law needs whitened inputs, X X^T = I")
     if any(weight.shape[-1] != d for weight in weights) or d_y > d:
         shapes = [tuple(weight.shape[-2:]) for weight in weights]
-        raise ValueError(f"all layers must be d x d, and the last at most that, got {shapes}")
-    if not 0 < 2 * rank < d:
-        raise ValueError(f"m = d - 2 rank must lie between 0 and d, got d={d}, rank={rank}")
-    case = "square" if d_y == d else "wide"
-    if case == "wide" and rank != d_y:
-        raise ValueError(f"with d_y={d_y} < d={d} outputs, rank must be d_y, got {rank}")
-    scale = weights[0].norm(dim=(-2, -1)).max().item() / weights[0].shape[-2] ** 0.5
-    if not 0 < scale < math.inf:
-        raise ValueError(f"the weights must start finite and not at zero, got scale {scale}")
+        raise checks.wrong("weights", "d x d, the last at most that", shapes)
+    if 2 * rank >= d:
+        raise checks.wrong("rank", f"less than half of the width, {d}", rank)
+    if rank != d_y < d:
+        raise checks.wrong("rank", f"the number of outputs, {d_y}, as that is below {d}", rank)
+    scale = _scale(weights)
+    if scale == 0:
+        raise checks.wrong("weights", "other than zero at the start", f"{scale} for W1")
     for layer, weight in enumerate(weights, start=1):
         gram = weight @ weight.mT  # the identity also for a wide layer
         gap = gram / scale**2 - torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
         if not gap.abs().max() <= _rounding(weight):
             raise ValueError(
-                f"W{layer} must start as {scale:.3g} (the scale of W1) times an orthogonal matrix"
+                f"weights must start as orthogonal matrices times one number, but W{layer} is not "
+                f"orthogonal times {scale:.3g}, the scale of W1"
             )
-    return scale, case, phi, floor, entries
+    return weights, rank, problem
+
+
+def _case(weights):
+    return "square" if weights[-1].shape[-2] == weights[0].shape[-1] else "wide"
+
+
+def _scale(weights):
+    return weights[0].norm(dim=(-2, -1)).max().item() / weights[0].shape[-2] ** 0.5
 
 
 def _rounding(matrix):

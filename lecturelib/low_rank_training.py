@@ -6,20 +6,24 @@ full one (:class:`FactorizedLinear`), or added to a frozen one (:class:`LoRALine
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
+
+from lecturelib import checks
+from lecturelib.losses import CrossEntropy
 
 __all__ = [
     "Cost",
     "FactorizedLinear",
     "LoRALinear",
     "add_lora",
-    "directions",
+    "energy_rank",
     "factorize_layers",
     "training_cost",
     "update_singular_values",
@@ -47,8 +51,8 @@ class FactorizedLinear(nn.Module):
 
     Raises
     ------
-    ValueError
-        If the rank is out of range.
+    TypeError, ValueError
+        If the rank is out of range, or another argument is not as described.
 
     References
     ----------
@@ -65,21 +69,41 @@ class FactorizedLinear(nn.Module):
 
     def __init__(self, in_features, out_features, rank, bias=True):
         super().__init__()
-        self._take(nn.Linear(in_features, out_features, bias), rank)
+        in_features = checks.integer("in_features", in_features, least=1)
+        out_features = checks.integer("out_features", out_features, least=1)
+        self._take(nn.Linear(in_features, out_features, checks.flag("bias", bias)), rank)
 
     @classmethod
     def from_linear(cls, linear, rank):
         """Factorise a layer: the best approximation of its weight of this rank, balanced.
 
+        Parameters
+        ----------
+        linear : torch.nn.Linear
+            The layer, not changed.
+        rank : int
+            r, between 1 and its smaller dimension.
+
+        Returns
+        -------
+        FactorizedLinear
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no linear layer, or the rank is out of range.
+
+        Notes
+        -----
         A singular value of zero gives zeros in both factors, which have no gradient.
         """
         layer = cls.__new__(cls)
         nn.Module.__init__(layer)
-        layer._take(linear, rank)
+        layer._take(_checked_linear("linear", linear), rank)
         return layer
 
     def _take(self, linear, rank):
-        _check_rank(rank, linear)
+        rank = _checked_rank(rank, linear)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         left, values, right = torch.linalg.svd(linear.weight.detach(), full_matrices=False)
         root = values[:rank].sqrt()
@@ -96,6 +120,7 @@ class FactorizedLinear(nn.Module):
 
     def forward(self, inputs):
         """Return the outputs, shape (…, d_out), of inputs (…, d_in)."""
+        inputs = _checked_inputs(self, inputs)
         return functional.linear(functional.linear(inputs, self.A), self.B, self.bias)
 
     def extra_repr(self):
@@ -121,13 +146,15 @@ class LoRALinear(nn.Module):
     A, B : torch.nn.Parameter, shapes (r, d_in) and (d_out, r)
         The factors. B starts at zero, so that the layer starts as what it was.
     merged : bool
-        Whether the update is part of ``base.weight`` at the moment. Not part of the
-        ``state_dict``: save and train it unmerged.
+        Whether the update is part of ``base.weight`` at the moment. It is saved in the
+        ``state_dict`` and loaded from there, so that no update is counted twice.
 
     Raises
     ------
-    ValueError
-        If the rank or :math:`\alpha` is out of range.
+    TypeError, ValueError
+        If the base is no linear layer, or the rank or :math:`\alpha` is out of range.
+    RuntimeError
+        If a merged layer is called in training mode: its factors would have no gradient.
 
     References
     ----------
@@ -145,21 +172,14 @@ class LoRALinear(nn.Module):
 
     def __init__(self, base, rank, alpha=None):
         super().__init__()
-        _check_rank(rank, base)
-        alpha = rank if alpha is None else alpha
-        if not alpha > 0:
-            raise ValueError(f"alpha must be positive, got {alpha}")
+        rank = _checked_rank(rank, _checked_linear("base", base))
+        alpha = rank if alpha is None else checks.number("alpha", alpha, above=0)
         self.base = base.requires_grad_(False)
         self.in_features, self.out_features = base.in_features, base.out_features
         self.factor = alpha / rank
         self.merged = False
-        like = base.weight
-        self.A = nn.Parameter(
-            torch.empty(rank, base.in_features, dtype=like.dtype, device=like.device)
-        )
-        self.B = nn.Parameter(
-            torch.zeros(base.out_features, rank, dtype=like.dtype, device=like.device)
-        )
+        self.A = nn.Parameter(base.weight.new_empty(rank, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
 
     @property
@@ -174,14 +194,27 @@ class LoRALinear(nn.Module):
 
     def forward(self, inputs):
         """Return the outputs, shape (…, d_out), of inputs (…, d_in)."""
-        outputs = self.base(inputs)
-        if self.merged:
-            return outputs
-        return outputs + self.factor * functional.linear(functional.linear(inputs, self.A), self.B)
+        inputs = _checked_inputs(self, inputs)
+        if not self.merged:
+            update = functional.linear(functional.linear(inputs, self.A), self.B)
+            return self.base(inputs) + self.factor * update
+        if self.training and torch.is_grad_enabled():
+            raise RuntimeError(
+                "a merged layer is not trained: call unmerge() to go on training, eval() to use it"
+            )
+        return self.base(inputs)
 
     def extra_repr(self):
         """Say the size of the update."""
         return f"rank={len(self.A)}, factor={self.factor:g}, merged={self.merged}"
+
+    def get_extra_state(self):
+        """Return whether the layer is merged, for its ``state_dict``: a 0-d tensor."""
+        return torch.tensor(self.merged)
+
+    def set_extra_state(self, state):
+        """Take from a ``state_dict`` whether its weight is merged."""
+        self.merged = bool(state)
 
     @torch.no_grad()
     def merge(self):
@@ -217,7 +250,7 @@ def factorize_layers(model, rank, which):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If a name is not that of a linear layer, has no rank, or the rank does not fit; the model is
         as it was then.
 
@@ -238,10 +271,7 @@ def factorize_layers(model, rank, which):
     >>> net.hidden[1][0]
     FactorizedLinear(in_features=128, out_features=128, rank=10)
     """
-    layers = _linear_layers(model, which)
-    ranks = rank if isinstance(rank, Mapping) else dict.fromkeys(layers, rank)
-    if set(ranks) != set(layers):
-        raise ValueError(f"ranks are given for {sorted(ranks)}, layers are {sorted(layers)}")
+    layers, ranks = _checked_layers(model, rank, which)
     factorized = {
         name: FactorizedLinear.from_linear(layer, ranks[name]) for name, layer in layers.items()
     }
@@ -255,8 +285,8 @@ def add_lora(model, rank, which, *, alpha=None):
     ----------
     model : torch.nn.Module
         All its parameters are frozen; thaw a new head by ``model.head.requires_grad_(True)``.
-    rank : int
-        r of every update.
+    rank : int or dict of str to int
+        r of every update, or one per name.
     which : sequence of str
         Names of the layers as in ``model.named_modules()``.
     alpha : float, optional
@@ -269,8 +299,9 @@ def add_lora(model, rank, which, *, alpha=None):
 
     Raises
     ------
-    ValueError
-        If a name is not that of a linear layer, or a number does not fit; the model is as it was.
+    TypeError, ValueError
+        If a name is not that of a linear layer, has no rank, or a number does not fit; the model is
+        as it was then.
 
     References
     ----------
@@ -283,25 +314,32 @@ def add_lora(model, rank, which, *, alpha=None):
     >>> [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     ['hidden.0.0.A', 'hidden.0.0.B']
     """
-    layers = _linear_layers(model, which)
-    for layer in layers.values():  # before the first one is frozen
-        _check_rank(rank, layer)
-    adapted = {name: LoRALinear(layer, rank, alpha) for name, layer in layers.items()}
+    layers, ranks = _checked_layers(model, rank, which)
+    alpha = None if alpha is None else checks.number("alpha", alpha, above=0)
+    adapted = {name: LoRALinear(layer, ranks[name], alpha) for name, layer in layers.items()}
     model.requires_grad_(False)
     return _replace(model, adapted)
 
 
-def _linear_layers(model, which):
-    """Look up linear layers by their names."""
-    if isinstance(which, str):
-        raise ValueError(f"which must be a sequence of names, got the string {which!r}")
-    modules = dict(model.named_modules())
-    layers = {name: modules.get(name) for name in which}
-    for name, layer in layers.items():
-        if not name or not isinstance(layer, nn.Linear):
-            linear = [key for key, module in modules.items() if isinstance(module, nn.Linear)]
-            raise ValueError(f"{name!r} is not a linear layer of the model; these are: {linear}")
-    return layers
+def _checked_layers(model, rank, which):
+    """Look up linear layers by their names, and the rank of each, before anything is changed."""
+    modules = dict(checks.module("model", model).named_modules())
+    linear = [name for name, module in modules.items() if name and isinstance(module, nn.Linear)]
+    expected = f"a sequence of names of linear layers of the model, which are {linear}"
+    try:
+        names = None if isinstance(which, str) else list(which)
+    except TypeError:
+        names = None
+    if names is None:
+        raise checks.wrong("which", expected, which, TypeError)
+    for name in names:
+        if not isinstance(name, str) or name not in linear:
+            raise checks.wrong("which", expected, name)
+    layers = {name: modules[name] for name in names}
+    ranks = dict(rank) if isinstance(rank, Mapping) else dict.fromkeys(layers, rank)
+    if set(ranks) != set(layers):
+        raise checks.wrong("rank", f"one number, or one for each of {sorted(layers)}", rank)
+    return layers, {name: _checked_rank(ranks[name], layer) for name, layer in layers.items()}
 
 
 def _replace(model, layers):
@@ -311,10 +349,18 @@ def _replace(model, layers):
     return model
 
 
-def _check_rank(rank, linear):
-    limit = min(linear.in_features, linear.out_features)
-    if not 1 <= rank <= limit:
-        raise ValueError(f"rank must lie in 1 .. {limit}, got {rank}")
+def _checked_linear(name, layer):
+    if not isinstance(layer, nn.Linear):
+        raise checks.wrong(name, "a torch.nn.Linear", layer, TypeError)
+    return layer
+
+
+def _checked_rank(rank, linear):
+    return checks.integer("rank", rank, 1, min(linear.in_features, linear.out_features))
+
+
+def _checked_inputs(layer, inputs):
+    return checks.tensor("inputs", inputs, ("…", layer.in_features), finite=False, like=layer.A)
 
 
 @dataclass(frozen=True)
@@ -340,7 +386,7 @@ class Cost:
     memory: int
 
 
-def training_cost(model, inputs, labels, *, loss=functional.cross_entropy):
+def training_cost(model, inputs, labels, *, loss=None):
     r"""Count what one step of SGD with momentum costs, by running it without an update.
 
     Parameters
@@ -350,9 +396,10 @@ def training_cost(model, inputs, labels, *, loss=functional.cross_entropy):
     inputs : Tensor, shape (N, …)
         A batch.
     labels : Tensor, shape (N,)
-        Its labels.
-    loss : callable, optional
-        ``loss(logits, labels)`` → 0-d tensor.
+        Its labels; or whatever the loss compares outputs with.
+    loss : Loss or callable, optional
+        ``loss(logits, labels)`` → 0-d tensor, such as the losses of :mod:`lecturelib.losses`
+        (default: cross-entropy).
 
     Returns
     -------
@@ -360,8 +407,8 @@ def training_cost(model, inputs, labels, *, loss=functional.cross_entropy):
 
     Raises
     ------
-    ValueError
-        If no parameter is trained.
+    TypeError, ValueError
+        If no parameter is trained, or model, inputs, labels and loss do not fit each other.
 
     Notes
     -----
@@ -375,10 +422,13 @@ def training_cost(model, inputs, labels, *, loss=functional.cross_entropy):
     >>> cost.parameters, cost.forward_flops, cost.step_flops
     (1000, 10000, 20000)
     """
-    parameters = list(model.parameters())
+    parameters = list(checks.module("model", model).parameters())
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     if not trainable:
-        raise ValueError("no parameter of the model is trained")
+        raise ValueError("model must have a parameter that is trained, got none")
+    inputs = checks.inputs("inputs", inputs, model)
+    labels = checks.tensor("labels", labels, kind="real", finite=False)
+    loss = CrossEntropy() if loss is None else checks.function("loss", loss)
     buffers = list(model.buffers())
     values = [buffer.clone() for buffer in buffers]
     given = (*parameters, *buffers, inputs, labels)
@@ -395,8 +445,14 @@ def training_cost(model, inputs, labels, *, loss=functional.cross_entropy):
     try:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), forward:
             objective = loss(model(inputs), labels)
+        if not isinstance(objective, Tensor) or objective.numel() != 1:
+            raise checks.wrong("loss", "a function with a 0-d tensor as value", objective)
         with backward:
             torch.autograd.grad(objective, trainable, allow_unused=True)
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"model, inputs, labels and loss must fit each other, but: {error}"
+        ) from error
     finally:
         for buffer, value in zip(buffers, values, strict=True):
             buffer.copy_(value)
@@ -428,8 +484,8 @@ def update_singular_values(weights):
 
     Raises
     ------
-    ValueError
-        If there are no weights, or one is not a finite matrix.
+    TypeError, ValueError
+        If there are no weights, one is not a finite matrix, or their shapes differ.
 
     References
     ----------
@@ -441,16 +497,22 @@ def update_singular_values(weights):
     tensor([[0., 0.],
             [2., 1.]], dtype=torch.float64)
     """
-    shapes = {tuple(weight.shape) for weight in weights}
-    if len(shapes) != 1 or len(min(shapes)) != 2:
-        raise ValueError(f"need matrices of one shape, got {sorted(shapes)}")
-    stack = torch.stack(list(weights)).detach().double()
-    if not stack.isfinite().all():
-        raise ValueError("weights must be finite")
-    return torch.linalg.svdvals(stack - stack[0])
+    if isinstance(weights, Tensor | np.ndarray):
+        weights = checks.tensor("weights", weights, ("T", "d_out", "d_in"))
+    elif not isinstance(weights, Sequence) or isinstance(weights, str) or not weights:
+        raise checks.wrong("weights", "a sequence of matrices", weights, TypeError)
+    else:
+        shape = ("d_out", "d_in")
+        matrices = []
+        for index, weight in enumerate(weights):
+            matrices.append(checks.tensor(f"weights[{index}]", weight, shape))
+            shape = tuple(matrices[0].shape)
+        weights = torch.stack(matrices)
+    changes = weights.detach().double()
+    return torch.linalg.svdvals(changes - changes[0])
 
 
-def directions(values, share=0.99):
+def energy_rank(values, share=0.99):
     r"""Count how many singular values hold a share of the squared norm.
 
     Parameters
@@ -468,18 +530,16 @@ def directions(values, share=0.99):
 
     Raises
     ------
-    ValueError
-        If the share is out of range or a value is not finite.
+    TypeError, ValueError
+        If the share is out of range or the values are not finite numbers.
 
     Examples
     --------
-    >>> directions(torch.tensor([3.0, 1.0, 0.1])), directions(torch.tensor([3.0, 1.0, 0.1]), 0.8)
+    >>> energy_rank(torch.tensor([3.0, 1.0, 0.1])), energy_rank(torch.tensor([3.0, 1.0, 0.1]), 0.8)
     (tensor(2), tensor(1))
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be in (0, 1], got {share}")
-    if not values.isfinite().all():
-        raise ValueError("singular values must be finite")
+    values = checks.tensor("values", values, ("…", "p"))
+    share = checks.number("share", share, above=0, most=1)
     squares = values.double().square()
     missing = squares.sum(-1, keepdim=True) * share - squares.cumsum(-1)
     tiny = torch.finfo(torch.float64).eps * squares.sum(-1, keepdim=True) * values.shape[-1]

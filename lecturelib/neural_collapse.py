@@ -9,18 +9,15 @@ from torchmetrics import Metric
 from lecturelib import checks
 from lecturelib.metrics import (
     ClassStatistics,
-    accumulated,
     bias_measure,
-    class_deviations,
-    class_sums,
-    disagreements,
     equiangularity,
     equinorm,
     maximal_angle,
-    mean_cdnv,
     nc2,
     nc3,
 )
+from lecturelib.metrics.measures import disagreements, mean_cdnv
+from lecturelib.metrics.statistics import accumulated, class_deviations, class_sums
 
 __all__ = ["ClassMeans", "NeuralCollapse"]
 

@@ -8,16 +8,10 @@ Layers are counted from the input, l = 0, so that the feature of layer l is
 import torch
 from torch import nn
 
+from lecturelib import checks
 from lecturelib.datasets import standardize
-from lecturelib.metrics import (
-    ClassStatistics,
-    _check_matrix,
-    _checked_labels,
-    _chunks,
-    _or_infinite,
-    nc1,
-)
-from lecturelib.training import train
+from lecturelib.metrics import ClassStatistics, nc1
+from lecturelib.training import accuracy, evaluating, train
 
 __all__ = [
     "decay_correction",
@@ -47,7 +41,7 @@ def feature_compression(features, labels):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As :meth:`~lecturelib.metrics.ClassStatistics.from_features`.
 
     Notes
@@ -67,11 +61,10 @@ def feature_compression(features, labels):
     tensor(4., dtype=torch.float64)
     """
     statistics = ClassStatistics.from_features(features, labels)
-    total = 0.0
-    for rows, classes in _chunks(features, labels.long()):
-        total = total + (rows - statistics.means[classes]).square().sum()
-    within, between = total / len(features), statistics.centred_means.square().sum()
-    return _or_infinite(within * len(statistics.means) / between, statistics.means)
+    variances = statistics.variances(features, labels)
+    within = (statistics.counts * variances).sum() / statistics.counts.sum()
+    between = statistics.centred_means.square().sum(1).mean()
+    return torch.where(statistics.coincide, torch.inf, within / between)
 
 
 def feature_separation(features, labels, *, centred=False):
@@ -95,7 +88,7 @@ def feature_separation(features, labels, *, centred=False):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As :meth:`~lecturelib.metrics.ClassStatistics.from_features`, or if a mean is zero and so
         has no direction.
 
@@ -110,13 +103,14 @@ def feature_separation(features, labels, *, centred=False):
     >>> feature_separation(X, labels), feature_separation(X, labels, centred=True)
     (tensor(1., dtype=torch.float64), tensor(0.5000, dtype=torch.float64))
     """
+    centred = checks.flag("centred", centred)
     statistics = ClassStatistics.from_features(features, labels)
     means = statistics.centred_means if centred else statistics.means
     lengths = means.norm(dim=1, keepdim=True)
     # Centred, a zero mean comes out as rounding noise.
     smallest = 8 * torch.finfo(means.dtype).eps * statistics.means.norm(dim=1).max()
     if (lengths <= smallest).any():
-        raise ValueError("a class mean is zero, so its angles are not defined")
+        raise ValueError("features must have class means other than zero, which has no angles")
     directions = means / lengths
     pairs = ~torch.eye(len(means), dtype=torch.bool, device=means.device)
     cosines = (directions @ directions.T)[pairs].clamp(-1, 1)
@@ -144,7 +138,7 @@ def predicted_decay(scale, depth, samples_per_class, output_scale=1.0):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If an argument is out of range.
 
     Notes
@@ -162,11 +156,10 @@ def predicted_decay(scale, depth, samples_per_class, output_scale=1.0):
     >>> round(predicted_decay(0.2, depth=4, samples_per_class=16), 6)
     0.02
     """
-    if scale <= 0 or depth < 2 or samples_per_class < 1 or output_scale <= 0:
-        raise ValueError(
-            "need scale > 0, depth >= 2, samples_per_class >= 1 and output_scale > 0, "
-            f"got {scale}, {depth}, {samples_per_class}, {output_scale}"
-        )
+    scale = checks.number("scale", scale, above=0)
+    depth = checks.integer("depth", depth, least=2)
+    samples_per_class = checks.integer("samples_per_class", samples_per_class, least=1)
+    output_scale = checks.number("output_scale", output_scale, above=0)
     return scale**2 / (samples_per_class / output_scale**2) ** (1 / depth)
 
 
@@ -183,11 +176,11 @@ def decay_correction(first_head, last_head, depth):
     Returns
     -------
     Tensor, shape (L - 1,)
-        The factors for l = 0 .. L-2, in [0, 1].
+        The factors for l = 0 .. L-2, in [0, 1]; 0 where nothing is left within the classes.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the heads do not fit each other, d < 2K, or depth < 2.
 
     Notes
@@ -212,16 +205,12 @@ def decay_correction(first_head, last_head, depth):
     >>> decay_correction(start, end, depth=3)  # (2 + 1) / (2 + 2), (2 + 1/2) / (2 + 1)
     tensor([0.7500, 0.8333])
     """
-    for name, head in (("first_head", first_head), ("last_head", last_head)):
-        _check_matrix(head, name)
-    if first_head.shape != last_head.shape or first_head.shape[1] < 2 * len(first_head):
-        raise ValueError(
-            "both heads must be (K, d) with d >= 2K, "
-            f"got {tuple(first_head.shape)} and {tuple(last_head.shape)}"
-        )
-    if depth < 2:
-        raise ValueError(f"depth must be at least 2, got {depth}")
+    first_head = checks.tensor("first_head", first_head, ("K", "d"))
     num_classes, dim = first_head.shape
+    if dim < 2 * num_classes:
+        raise checks.wrong("first_head", "of shape (K, d) with d >= 2K", first_head)
+    last_head = checks.tensor("last_head", last_head, (num_classes, dim), like=first_head)
+    depth = checks.integer("depth", depth, least=2)
     first, last = torch.linalg.qr(first_head.T).Q, torch.linalg.qr(last_head.T).Q
     cosines = torch.linalg.svdvals(first.T @ last).clamp(max=1)
     levels = torch.arange(depth, device=cosines.device)
@@ -236,22 +225,26 @@ def linear_probe_accuracy(
 
     Parameters
     ----------
-    train_features, test_features : Tensor, shapes (N, d) and (M, d)
-        Features of one layer.
-    train_labels, test_labels : Tensor, shapes (N,) and (M,)
-        Integer classes in 0 .. K-1.
+    train_features : Tensor, shape (N, d)
+        Features of one layer, to train on.
+    train_labels : Tensor, shape (N,)
+        Their integer classes in 0 .. K-1.
+    test_features : Tensor, shape (M, d)
+        Features of the same layer, to test on.
+    test_labels : Tensor, shape (M,)
+        Their classes.
     weight_decay : float, optional
         Penalty of the logistic regression, on standardised features.
 
     Returns
     -------
-    float
-        A fraction in [0, 1].
+    Tensor, 0-d
+        A fraction in [0, 1], float64.
 
     Raises
     ------
-    ValueError
-        If shapes or labels do not fit.
+    TypeError, ValueError
+        If features are not finite, or shapes or labels do not fit.
 
     Notes
     -----
@@ -266,34 +259,35 @@ def linear_probe_accuracy(
     --------
     >>> X = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]])
     >>> linear_probe_accuracy(X, torch.tensor([0, 0, 1, 1]), -X, torch.tensor([1, 1, 0, 1]))
-    0.75
+    tensor(0.7500, dtype=torch.float64)
     """
-    train_labels = _checked_labels(train_features, train_labels)
-    num_classes = int(train_labels.max()) + 1
-    test_labels = _checked_labels(test_features, test_labels, num_classes)
+    train_features = checks.tensor("train_features", train_features, ("N", "d"))
+    samples, dim = train_features.shape
+    train_labels = checks.labels("train_labels", train_labels, samples)
+    num_classes = max(0, int(train_labels.max())) + 1
+    checks.labels("train_labels", train_labels, samples, num_classes)
+    test_features = checks.tensor("test_features", test_features, ("M", dim))
+    test_labels = checks.labels("test_labels", test_labels, len(test_features), num_classes)
     # Apple's GPUs have no float64; a probe is small enough for the CPU.
     device = "cpu" if train_features.device.type == "mps" else train_features.device
     known, new = (
         features.detach().to(device).double() for features in (train_features, test_features)
     )
-    probe = nn.utils.skip_init(
-        nn.Linear, known.shape[1], num_classes, dtype=torch.float64, device=device
-    )
+    probe = nn.utils.skip_init(nn.Linear, dim, num_classes, dtype=torch.float64, device=device)
     nn.init.zeros_(probe.weight)
     nn.init.zeros_(probe.bias)
     train(
         probe,
         standardize(known),
-        train_labels.to(device),
+        train_labels,
         epochs=10,
         optimizer="lbfgs",
         lr=1.0,
         weight_decay=weight_decay,
         every=[],
+        generator=torch.Generator(),  # whole batches: no random numbers of the caller's
     )
-    with torch.no_grad():
-        predicted = probe(standardize(new, reference=known)).argmax(1)
-    return (predicted == test_labels.to(device)).double().mean().item()
+    return accuracy(probe, standardize(new, reference=known), test_labels)
 
 
 def layer_profile(network, inputs, labels, metrics=None):
@@ -303,7 +297,7 @@ def layer_profile(network, inputs, labels, metrics=None):
     ----------
     network : torch.nn.Module
         Any network with feature taps: ``network.taps(inputs)`` returns one (N, width) tensor per
-        layer, first to last.
+        layer, first to last. Used in evaluation mode and left as it was.
     inputs : Tensor, shape (N, ...)
         Inputs, on the network's device.
     labels : Tensor, shape (N,)
@@ -314,32 +308,36 @@ def layer_profile(network, inputs, labels, metrics=None):
 
     Returns
     -------
-    dict of str to list of float
-        For each metric its values at layers 0 (the flattened inputs), 1, 2, …
+    dict of str to Tensor, shape (number of layers + 1,)
+        For each metric its values at layers 0 (the flattened inputs), 1, 2, …, float64 on the CPU.
 
     Raises
     ------
-    ValueError
-        From the metrics; the network then is as it was.
+    TypeError, ValueError
+        If an argument is not as described, and from the metrics.
 
     Examples
     --------
     >>> from lecturelib.networks import MLP
     >>> inputs, labels = torch.randn(20, 1, 3, 3), torch.arange(20) % 4
     >>> profile = layer_profile(MLP([9, 8, 8, 8, 4]), inputs, labels)
-    >>> {name: len(values) for name, values in profile.items()}
-    {'D': 4, 'S': 4, 'nc1': 4}
+    >>> {name: tuple(values.shape) for name, values in profile.items()}
+    {'D': (4,), 'S': (4,), 'nc1': (4,)}
     """
-    metrics = metrics or {"D": feature_compression, "S": feature_separation, "nc1": nc1}
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with torch.no_grad():
-            features = [inputs.detach().flatten(1), *network.taps(inputs)]
-    finally:
-        for module, was_training in modes:
-            module.training = was_training
-    return {
-        name: [float(metric(layer, labels)) for layer in features]
-        for name, metric in metrics.items()
+    network = checks.module("network", network, "taps")
+    inputs = checks.inputs("inputs", inputs, network).detach()
+    if inputs.ndim < 2:
+        raise checks.wrong("inputs", "N samples of at least one dimension", inputs)
+    metrics = checks.functions("metrics", metrics) or {
+        "D": feature_compression,
+        "S": feature_separation,
+        "nc1": nc1,
     }
+    with evaluating(network):
+        features = [inputs.flatten(1), *network.taps(inputs)]
+        return {
+            name: torch.tensor(
+                [float(metric(layer, labels)) for layer in features], dtype=torch.float64
+            )
+            for name, metric in metrics.items()
+        }

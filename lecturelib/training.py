@@ -15,9 +15,9 @@ from lecturelib import checks
 from lecturelib.device import Movable, one_thread
 from lecturelib.losses import CrossEntropy
 
-__all__ = ["History", "Recorder", "accuracy", "train"]
+__all__ = ["History", "Recorder", "accuracy", "evaluating", "train"]
 
-# A fully connected network with fewer parameters trains faster on one thread.
+# A network without convolutions and with fewer parameters trains on one thread.
 SMALL_NETWORK = 2**20
 
 
@@ -149,13 +149,35 @@ def _joined(entries):
 
 @contextmanager
 def evaluating(model):
-    """Put a model into evaluation mode, without gradients, and every part back into its own mode.
+    """Put a model into evaluation mode within a block, then every part back into its own mode.
+
+    Gradients are off within the block.
 
     Parameters
     ----------
     model : torch.nn.Module
         The model.
+
+    Yields
+    ------
+    torch.nn.Module
+        The model.
+
+    Raises
+    ------
+    TypeError
+        If it is no module.
+
+    Examples
+    --------
+    >>> model = torch.nn.Dropout()
+    >>> with evaluating(model):
+    ...     model.training, torch.is_grad_enabled()
+    (False, False)
+    >>> model.training
+    True
     """
+    model = checks.module("model", model)
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
@@ -196,8 +218,12 @@ def accuracy(model, inputs, labels):
     """
     model = checks.module("model", model)
     inputs, labels = _checked_data(model, inputs, labels)
+    labels = checks.labels("labels", labels, len(inputs))
     with evaluating(model):
-        return (model(inputs).argmax(-1) == labels).double().mean()
+        predicted = model(inputs).argmax(-1)
+    if predicted.shape != labels.shape:
+        raise checks.wrong("model", "a network with outputs of shape (N, K)", model)
+    return (predicted == labels).double().mean()
 
 
 def train(
@@ -266,8 +292,9 @@ def train(
 
     Notes
     -----
-    A fully connected network with fewer than a million parameters is trained on one CPU thread:
-    two lose more by waiting for each other than they gain.
+    A network without convolutions and with fewer than a million parameters is trained on one CPU
+    thread: on a busy machine two lose far more by waiting for each other than they gain. The model
+    is left in evaluation mode.
 
     Examples
     --------
@@ -295,6 +322,8 @@ def train(
     recorder = Recorder(epochs, every, metrics)
 
     parameters = list(model.parameters())
+    if not parameters:
+        raise checks.wrong("model", "a network with parameters", model)
     if optimizer == "sgd":
         solver = torch.optim.SGD(parameters, lr, momentum=momentum, weight_decay=weight_decay)
     elif optimizer == "adam":
@@ -307,7 +336,7 @@ def train(
     def step(rows, targets):
         def closure():
             solver.zero_grad()
-            objective = loss(model(rows), targets)
+            objective = _mean_loss(loss, model(rows), targets)
             if optimizer == "lbfgs":  # the other two add the penalty's gradient themselves
                 squares = sum(parameter.square().sum() for parameter in parameters)
                 objective = objective + weight_decay / 2 * squares
@@ -349,6 +378,17 @@ def _checked_data(model, inputs, labels):
     except RuntimeError as error:
         raise ValueError(f"model and inputs must fit each other, but: {error}") from error
     return inputs, labels.to(inputs.device)
+
+
+def _mean_loss(loss, outputs, targets):
+    """Return the loss of a batch, after checking that it is one."""
+    try:
+        value = loss(outputs, targets)
+    except TypeError as error:
+        raise TypeError(f"loss must be a function of logits and labels, but: {error}") from error
+    if not isinstance(value, Tensor) or value.ndim > 0:
+        raise checks.wrong("loss", "a function that returns a 0-d tensor", value, TypeError)
+    return value
 
 
 def _is_small(parameters):

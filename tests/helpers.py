@@ -1,4 +1,4 @@
-"""What several test files share: seeds, draws, comparisons, data with known structure."""
+"""What several test files share: seeds, draws, comparisons, data and networks."""
 
 import importlib.util
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from lecturelib.deep_linear import init_weights
 from lecturelib.losses import CrossEntropy, FocalLoss, LabelSmoothing, SquaredError
 from lecturelib.metrics import ClassStatistics
 
@@ -30,6 +31,11 @@ def source(seed):
 def normal(seed, *shape, dtype=F64):
     """Standard normal numbers."""
     return torch.randn(*shape, generator=source(seed), dtype=dtype)
+
+
+def columns(seed, *shape):
+    """Orthonormal columns."""
+    return torch.linalg.qr(normal(seed, *shape)).Q
 
 
 def close(actual, expected, tolerance=1e-11):
@@ -137,3 +143,56 @@ every_loss = pytest.mark.parametrize(
     ],
     ids=str,
 )
+
+
+def product(weights):
+    """Multiply one linear network's layers the plain way."""
+    return weights[0] if len(weights) == 1 else torch.linalg.multi_dot(weights[::-1])
+
+
+def true_loss(weights, X, Y, reduction="sum"):
+    """Squared error of one linear network, as it is printed."""
+    loss = (product(weights) @ X - Y).square().sum() / 2
+    return loss / Y.numel() if reduction == "mean" else loss
+
+
+def torch_descent(weights, X, Y, *, lr, steps, weight_decay=0.0, momentum=0.0, reduction="sum"):
+    """Let autograd and SGD train one linear network; return its weights and losses at all steps."""
+    variables = [weight.detach().clone().requires_grad_() for weight in weights]
+    rates = lr if isinstance(lr, list) else [lr] * len(weights)
+    groups = [{"params": [v], "lr": rate} for v, rate in zip(variables, rates, strict=True)]
+    solver = torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay)
+    history, losses = [], []
+    for _ in range(steps + 1):
+        solver.zero_grad()
+        loss = true_loss(variables, X, Y, reduction)
+        history.append([variable.detach().clone() for variable in variables])
+        losses.append(loss.detach())
+        loss.backward()
+        solver.step()
+    return [torch.stack(layer) for layer in zip(*history, strict=True)], torch.stack(losses)
+
+
+def some_weights(seed, widths, scale=0.8, kind="normal", **options):
+    """Weights of a linear network, or a batch of them."""
+    return init_weights(widths, scale, kind, generator=source(seed), dtype=F64, **options)
+
+
+def whitened(seed, dim, samples):
+    """Samples as columns with X X^T = I."""
+    return columns(seed, samples, dim).mT
+
+
+GOOD, LABELS = torch.arange(8.0).reshape(4, 2) ** 2, torch.tensor([0, 0, 1, 1])
+
+
+def spoilt(value):
+    """The four good features, one entry replaced."""
+    features = GOOD.clone()
+    features[1, 1] = value
+    return features
+
+
+def rotation(seed, dim):
+    """An orthogonal matrix."""
+    return columns(seed, dim, dim)

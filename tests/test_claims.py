@@ -154,10 +154,13 @@ def test_strict_can_be_switched_off_and_on(rows, capsys):
         ("bare", 1, {"control": 2}, "names no control"),
         ("arithmetic", 1, {"control": 2}, "names no control"),
         ("checked", 1, {"below": 2, "control": float("nan")}, "control is not a number"),
-        ("checked", 1, {"rel": 0.1, "control": 2}, "needs an expected value"),
-        ("checked", 1, {"abs": 0.1, "below": 2, "control": 2}, "needs an expected value"),
-        ("checked", 1, {"below": float("nan"), "control": 2}, "must be finite"),
-        ("checked", 1, {"expected": 1, "rel": float("inf"), "control": 2}, "must be finite"),
+        ("checked", 1, {"rel": 0.1, "control": 2}, "rel and abs need an expected value"),
+        ("checked", 1, {"abs": 0.1, "below": 2, "control": 2}, "rel and abs need an expected"),
+        ("checked", 1, {"below": float("nan"), "control": 2}, "below must be finite, got nan"),
+        ("checked", 1, {"expected": 1, "rel": float("inf"), "control": 2}, "rel must be finite"),
+        ("checked", 1, {"expected": float("nan"), "control": 2}, "expected must be finite"),
+        ("checked", 1, {"above": "0", "control": 2}, "above must be a number, got '0'"),
+        (None, 1, {"below": 2}, "name must be that of a claim, got None"),
         ("checked", [], {"below": 1, "control": 2}, "nothing was measured"),
         ("checked", 0, {"below": 1, "control": []}, "the control must be numbers, got none"),
         ("checked", "0", {"below": 1, "control": 2}, "must be numbers, got '0'"),
@@ -210,10 +213,12 @@ def test_tables_are_aligned_whatever_the_numbers(capsys):
     second = capsys.readouterr().out
     masked = [re.sub("⟨[^⟩]*⟩", "*", text) for text in (first, second)]
     assert masked[0] == masked[1]
-    with pytest.raises(ValueError, match="1 entries for 2 columns"):
+    with pytest.raises(ValueError, match=r"rows\['row'\] must be 2 entries, got \[1\]"):
         table(["a", "b"], {"row": [1]})
     with pytest.raises(TypeError, match="rows must be a dict"):
         table(["a"], [[1]])
+    with pytest.raises(TypeError, match="columns must be a list of strings, got 'ab'"):
+        table("ab", {"row": [1, 2]})
 
 
 def test_what_stands_between_the_marks_is_masked_by_nbval(rows, capsys):

@@ -71,3 +71,18 @@ def test_style_of_a_figure():
     assert to_hex(plt.rcParams["savefig.facecolor"]) == "#ffffff"
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 21
     assert [line.get_color() for line in lines[:7]] == list(COLOURS)
+
+
+def test_panels_are_white_whatever_an_earlier_cell_chose():
+    plt.style.use("dark_background")
+    plt.rcParams["savefig.bbox"] = "tight"
+    use_style()
+    first = dict(plt.rcParams)
+    use_style()
+    assert dict(plt.rcParams) == first
+    figure, axes = plt.subplots()
+    plt.close(figure)
+    colours = figure.get_facecolor(), axes.get_facecolor(), plt.rcParams["savefig.facecolor"]
+    assert {to_hex(colour) for colour in colours} == {"#ffffff"}
+    assert to_hex(axes.xaxis.label.get_color()) == "#000000"
+    assert plt.rcParams["savefig.bbox"] is None

@@ -1,7 +1,11 @@
 """What the chapters rely on: taps at every layer, a linear tail, a head on the features."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
+from helpers import normal
 from torch import nn
 
 from lecturelib.networks import MLP, ViT
@@ -10,7 +14,7 @@ from lecturelib.networks import MLP, ViT
 def test_taps_features_and_logits_belong_together():
     torch.manual_seed(0)  # by chance a small layer may have no zero
     net = MLP([12, 7, 5, 6, 3])
-    images = torch.randn(4, 1, 3, 4)
+    images = normal(0, 4, 1, 3, 4, dtype=torch.float32)
     taps = net.taps(images)
     assert [tuple(tap.shape) for tap in taps] == [(4, 7), (4, 5), (4, 6)]
     assert all((tap >= 0).all() and (tap == 0).any() for tap in taps)
@@ -33,30 +37,57 @@ def test_linear_tail_is_affine(tail):
         return net.head(x)
 
     width = 6 if tail == 4 else 8
-    x, y = torch.randn(2, 5, width, dtype=torch.float64)
+    x, y = normal(0, 2, 5, width)
     torch.testing.assert_close(last(3 * x - 2 * y), 3 * last(x) - 2 * last(y))
 
 
 def test_batch_norm_comes_before_the_activation():
+    torch.manual_seed(0)
     net = MLP([5, 200, 2], batch_norm=True)
-    features = net.features(100 + 10 * torch.randn(64, 5)).detach()
+    inputs = 100 + 10 * normal(0, 64, 5, dtype=torch.float32)
+    features = net.features(inputs).detach()
     # A standard normal, rectified: its mean is 1/√(2π).
     assert float(features.mean()) == pytest.approx(0.399, abs=0.05)
     assert not any(isinstance(part, nn.BatchNorm1d) for part in MLP([5, 4, 2]).modules())
 
 
+def test_a_network_takes_arrays_and_no_samples():
+    net = MLP([4, 3, 2])
+    images = np.random.default_rng(0).standard_normal((5, 2, 2))
+    assert torch.equal(net(images), net(torch.from_numpy(images).float()))
+    assert net(torch.zeros(0, 4)).shape == (0, 2)
+
+
 @pytest.mark.parametrize(
-    ("widths", "tail", "message"),
+    ("arguments", "kind", "message"),
     [
-        ([4, 2], 0, r"three or more positive numbers, got \[4, 2\]"),
-        ([4, 0, 2], 0, r"positive numbers, got \[4, 0, 2\]"),
-        ([4, 3, 3, 2], 3, r"0 \.\. 2, got 3"),
-        ([4, 3, 3, 2], -1, r"0 \.\. 2, got -1"),
+        ({"widths": [4, 2]}, ValueError, "widths must be three or more integers, got (4, 2)"),
+        ({"widths": [4, 0, 2]}, ValueError, "each of widths must be an integer >= 1, got 0"),
+        ({"widths": 4}, TypeError, "widths must be a sequence of integers >= 1, got 4"),
+        ({"linear_tail": 3}, ValueError, "linear_tail must be an integer in 0 .. 2, got 3"),
+        ({"linear_tail": -1}, ValueError, "linear_tail must be an integer in 0 .. 2, got -1"),
+        ({"batch_norm": 1}, TypeError, "batch_norm must be True or False, got 1"),
     ],
 )
-def test_errors(widths, tail, message):
-    with pytest.raises(ValueError, match=message):
-        MLP(widths, linear_tail=tail)
+def test_networks_that_cannot_be_built(arguments, kind, message):
+    with pytest.raises(kind, match=re.escape(message)):
+        MLP(**{"widths": [4, 3, 3, 2]} | arguments)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind", "message"),
+    [
+        (torch.zeros(5, 3), ValueError, "inputs must be samples of 4 entries each"),
+        (torch.zeros(4), ValueError, "inputs must be samples of 4 entries each"),
+        (torch.zeros(5, 4).double(), ValueError, "inputs must be of the type torch.float32"),
+        (torch.zeros(5, 4).long(), ValueError, "inputs must be a floating-point tensor"),
+        ([[0.0] * 4], TypeError, "inputs must be a floating-point tensor (torch.tensor makes one)"),
+    ],
+)
+def test_inputs_that_do_not_fit_the_network(inputs, kind, message):
+    for call in (MLP([4, 3, 2]), MLP([4, 3, 2]).features, MLP([4, 3, 2]).taps):
+        with pytest.raises(kind, match=re.escape(message)):
+            call(inputs)
 
 
 # --- vision transformer -----------------------------------------------------------------------
@@ -71,7 +102,7 @@ SHAPES = [
 
 
 def images_for(shape, n=5):
-    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(1))
+    return normal(1, n, *shape, dtype=torch.float32)
 
 
 def vit(shape, options):
@@ -189,23 +220,31 @@ def test_gradients_reach_every_parameter_of_the_vit(shape, options):
 @pytest.mark.parametrize("value", [0, -1])
 def test_vit_sizes_must_be_positive(name, value):
     sizes = {"num_classes": 3, "patch": 2, "dim": 8, "depth": 1, "heads": 2, name: value}
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match=f"{name} must be an integer >= 1, got {value}"):
         ViT((1, 4, 4), **sizes)
 
 
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        ((0, 4, 4), {"patch": 2}, "must be positive"),
-        ((1, 0, 4), {"patch": 2}, "must be positive"),
-        ((1, 4, -4), {"patch": 2}, "must be positive"),
-        ((1, 5, 4), {"patch": 2}, "patches of 2 must tile 5 x 4"),
-        ((1, 4, 6), {"patch": 4}, "patches of 4 must tile 4 x 6"),
-        ((1, 4, 4), {"patch": 8}, "patches of 8 must tile 4 x 4"),
-        ((1, 4, 4), {"patch": 2, "dim": 10}, "4 heads divide dim=10"),
-        ((4, 4), {"patch": 2}, "unpack"),
+        ((0, 4, 4), {"patch": 2}, "each of image_shape must be an integer >= 1, got 0"),
+        ((1, 4, -4), {"patch": 2}, "each of image_shape must be an integer >= 1, got -4"),
+        ((1, 5, 4), {"patch": 2}, "patch must be a divisor of 5 and 4 pixels, got 2"),
+        ((1, 4, 6), {"patch": 4}, "patch must be a divisor of 4 and 6 pixels, got 4"),
+        ((1, 4, 4), {"patch": 8}, "patch must be a divisor of 4 and 4 pixels, got 8"),
+        ((1, 4, 4), {"patch": 2, "dim": 10}, "heads must be a divisor of dim=10, got 4"),
+        ((4, 4), {"patch": 2}, "image_shape must be a sequence of 3 integers >= 1, got (4, 4)"),
     ],
 )
-def test_vit_errors(shape, options, message):
-    with pytest.raises(ValueError, match=message):
+def test_vits_that_cannot_be_built(shape, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         ViT(shape, 3, **options)
+
+
+@pytest.mark.parametrize(
+    "images", [torch.zeros(5, 1, 4, 5), torch.zeros(1, 4, 4), torch.tensor(1.0)]
+)
+def test_images_that_do_not_fit_the_vit(images):
+    net = ViT((1, 4, 4), 3, patch=2, dim=8, depth=1)
+    with pytest.raises(ValueError, match=r"images must be of shape \(N, \*\(1, 4, 4\)\), got "):
+        net(images)

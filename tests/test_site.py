@@ -1,5 +1,7 @@
 """The built book: complete, offline, readable by everyone. Run after ``make book``."""
 
+import importlib
+import pkgutil
 import re
 import shutil
 from functools import cache
@@ -10,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 
+import lecturelib
 from lecturelib.claims import STATUSES, registry
 
 ROOT = Path(__file__).parents[1]
@@ -165,6 +168,15 @@ def test_claims_and_the_lines_that_check_them_link_to_each_other():
         line = soup(SITE / "chapters" / f"{claim.chapter}.html").find(id=f"check-{name}")
         assert line.find_parent("pre") and line.get_text() == name
         assert line.find("a")["href"] == f"../backmatter/claims.html#claim-{name}"
+
+
+def test_the_library_page_has_every_public_name():
+    page = SITE / "backmatter" / "api.html"
+    for module in pkgutil.iter_modules(lecturelib.__path__):
+        loaded = importlib.import_module(f"lecturelib.{module.name}")
+        names = [name for name in loaded.__all__ if callable(getattr(loaded, name))]
+        missing = {f"lecturelib.{module.name}.{name}" for name in names} - ids(page)
+        assert not missing
 
 
 def test_no_button_leads_to_the_placeholder():

@@ -193,8 +193,15 @@ def link_checked_lines(app, doctree):
 
 
 def skip_constants_and_imports(app, what, name, obj, skip, options):
-    """Leave out of the API pages module constants, whose values are long, and what is imported."""
-    return skip or getattr(obj, "type", None) == "data" or getattr(obj, "imported", False)
+    """Leave out of the API pages module constants, whose values are long, and what is imported.
+
+    What a package imports from its own inner modules is not foreign to it.
+    """
+    foreign = getattr(obj, "imported", False)
+    if foreign:
+        package = obj.id.rpartition(".")[0]
+        foreign = not obj.obj["original_path"].startswith(f"{package}.")
+    return skip or foreign or getattr(obj, "type", None) == "data"
 
 
 def configure(app, config):

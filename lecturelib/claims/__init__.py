@@ -125,9 +125,24 @@ def strict(enabled):
     ----------
     enabled : bool
         True to raise.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> strict(False)
+    >>> check("collapse-four-classes", 0.5, below=0.02, control=3.1)
+    ✗ collapse-four-classes: The features of four digits collapse to their class means. (NC1:
+    ⟨0.50⟩ < 0.02; before training ⟨3.1⟩), but here 0.500 misses it
+    >>> strict(True)
     """
     global _strict
-    _strict = bool(enabled)
+    if not isinstance(enabled, bool):
+        raise TypeError(f"enabled must be True or False, got {enabled!r}")
+    _strict = enabled
 
 
 def check(
@@ -207,14 +222,15 @@ def show(label, *values, digits=2):
     Raises
     ------
     TypeError, ValueError
-        If there are no numbers.
+        If there are no numbers, or ``digits`` is not a positive integer.
 
     Examples
     --------
     >>> show("NC1 and NC2", 0.00131, 0.0724)
     NC1 and NC2: ⟨0.0013⟩ ⟨0.072⟩
     """
-    numbers = _numbers(values, f"what is shown as {label!r}")
+    digits = _positive("digits", digits)
+    numbers = _numbers(values, f"values of {label!r}")
     print(f"{label}:", *(_marked(_digits(number, digits)) for number in numbers))
 
 
@@ -233,7 +249,7 @@ def table(columns, rows, digits=2):
     Raises
     ------
     TypeError, ValueError
-        If a row has not as many entries as there are columns, or an entry is no number.
+        If an argument is not as described, or a row has not as many entries as there are columns.
 
     Examples
     --------
@@ -242,18 +258,20 @@ def table(columns, rows, digits=2):
     SGD    ⟨ 0.0013⟩  ⟨  0.072⟩
     random ⟨      ∞⟩  ⟨   0.30⟩
     """
+    if not isinstance(columns, list | tuple) or not all(isinstance(c, str) for c in columns):
+        raise TypeError(f"columns must be a list of strings, got {columns!r}")
     if not isinstance(rows, Mapping):
         raise TypeError(f"rows must be a dict from labels to numbers, got {rows!r}")
+    digits = _positive("digits", digits)
     widths = [max(7, len(head)) for head in columns]
     lines = {"": [f" {head:>{width}} " for head, width in zip(columns, widths, strict=True)]}
     for label, entries in rows.items():
-        entries = list(entries)
-        if len(entries) != len(columns):
-            raise ValueError(f"row {label!r} has {len(entries)} entries for {len(columns)} columns")
+        if not hasattr(entries, "__len__") or len(entries) != len(columns):
+            raise ValueError(f"rows[{label!r}] must be {len(columns)} entries, got {entries!r}")
         lines[label] = [
             f" {entry:>{width}} "
             if isinstance(entry, str)
-            else _marked(f"{_digits(*_numbers(entry, f'row {label!r}'), digits):>{width}}")
+            else _marked(f"{_digits(*_numbers(entry, f'rows[{label!r}]'), digits):>{width}}")
             for entry, width in zip(entries, widths, strict=True)
         ]
     width = max(map(len, lines))
@@ -265,11 +283,14 @@ class _Demand:
     """What is asked of every number: a value with a tolerance, bounds, or both."""
 
     def __init__(self, expected, rel, abs, below, above, name):
-        given = [bound for bound in (rel, abs, below, above) if bound is not None]
-        if not all(isinstance(bound, Real) and math.isfinite(bound) for bound in given):
-            raise ValueError(f"claim {name!r}: tolerances and bounds must be finite, got {given}")
+        given = {"expected": expected, "rel": rel, "abs": abs, "below": below, "above": above}
+        for argument, value in given.items():
+            if value is not None and not isinstance(value, Real):
+                raise TypeError(f"claim {name!r}: {argument} must be a number, got {value!r}")
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"claim {name!r}: {argument} must be finite, got {value}")
         if expected is None and (rel is not None or abs is not None):
-            raise ValueError(f"claim {name!r}: a tolerance needs an expected value")
+            raise ValueError(f"claim {name!r}: rel and abs need an expected value")
         if expected is None and below is None and above is None:
             expected = True
         self.expected, self.below, self.above = expected, below, above
@@ -324,13 +345,23 @@ class _Demand:
 
 def _lookup(name):
     claims = registry()
+    if not isinstance(name, str):
+        raise TypeError(f"name must be that of a claim, got {name!r}")
     if name not in claims:
-        close = difflib.get_close_matches(str(name), claims)
+        close = difflib.get_close_matches(name, claims)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"claim {name!r} is not registered in lecturelib/claims{hint}")
+        raise ValueError(f"name {name!r} is not registered in lecturelib/claims{hint}")
     if claims[name].status == "quoted":
         raise ValueError(f"claim {name!r} is only quoted: a checked claim has another status")
     return claims[name]
+
+
+def _positive(name, value):
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a positive integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value}")
+    return value
 
 
 def _numbers(value, what):

@@ -6,7 +6,7 @@ data whose structure is known exactly.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -123,9 +123,9 @@ def load(name, split="train", *, root=None, download=True) -> Dataset:
     name = checks.choice("name", name, _files.NAMES)
     split = checks.choice("split", split, _files.SPLITS)
     download = checks.flag("download", download)
-    if root is not None and not isinstance(root, str | os.PathLike):
-        raise checks.wrong("root", "a path or None", root, TypeError)
-    root = Path(root or os.environ.get("LECTURELIB_DATA") or pooch.os_cache("lecturelib"))
+    root = checks.path("root", root)
+    if root is None:
+        root = Path(os.environ.get("LECTURELIB_DATA") or pooch.os_cache("lecturelib"))
     images, labels, classes = _files.read(name, split, root.expanduser(), download)
     return Dataset(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)), classes)
 
@@ -162,11 +162,7 @@ def load_standardized(name, *, device=None, root=None, download=True):
     device = checks.device("device", device)
     train, test = (load(name, split, root=root, download=download) for split in _files.SPLITS)
     return tuple(
-        Dataset(
-            standardize(part.inputs, reference=train.inputs).to(device),
-            part.labels.to(device),
-            part.classes,
-        )
+        replace(part, inputs=standardize(part.inputs, reference=train.inputs)).to(device)
         for part in (train, test)
     )
 
@@ -230,7 +226,7 @@ def _samples(name, value):
     return value
 
 
-def gaussian_mixture(means, samples_per_class, noise, *, generator=None):
+def gaussian_mixture(means, samples_per_class, noise, *, batch_shape=(), generator=None):
     """Draw the same number of samples around every mean, with isotropic Gaussian noise.
 
     Parameters
@@ -239,14 +235,16 @@ def gaussian_mixture(means, samples_per_class, noise, *, generator=None):
         Class means, floating point; they give dtype and device.
     samples_per_class : int
         Samples n of every class, at least 1.
-    noise : float
-        Standard deviation of every coordinate, at least 0.
+    noise : float or Tensor, shape ``batch_shape``
+        Standard deviation of every coordinate, at least 0; a tensor has one for each data set.
+    batch_shape : tuple of int, optional
+        Leading dimensions: that many independent data sets.
     generator : torch.Generator, optional
-        Source of random numbers; the default is torch's global one.
+        Source of random numbers, on the CPU (default: torch's global one).
 
     Returns
     -------
-    features : Tensor, shape (K * n, d)
+    features : Tensor, shape (…, K * n, d)
         Samples, ordered by class.
     labels : Tensor, shape (K * n,)
         Class numbers, int64.
@@ -279,9 +277,15 @@ def gaussian_mixture(means, samples_per_class, noise, *, generator=None):
     """
     means = checks.tensor("means", means, ("K", "d"))
     samples_per_class = checks.integer("samples_per_class", samples_per_class, least=1)
-    noise = checks.number("noise", noise, least=0)
+    batch_shape = checks.shape("batch_shape", batch_shape)
     generator = checks.generator("generator", generator)
+    if isinstance(noise, Tensor | np.ndarray) and noise.ndim > 0:
+        noise = checks.tensor("noise", noise, batch_shape).to(means)[..., None, None]
+        if (noise < 0).any():
+            raise checks.wrong("noise", "numbers >= 0", noise.min())
+    else:
+        noise = checks.number("noise", noise, least=0)
     centres = means.repeat_interleave(samples_per_class, dim=0)
     labels = torch.arange(len(means), device=means.device).repeat_interleave(samples_per_class)
-    normal = torch.randn(centres.shape, generator=generator, dtype=means.dtype, device=means.device)
-    return centres + noise * normal, labels
+    normal = torch.randn(*batch_shape, *centres.shape, generator=generator, dtype=means.dtype)
+    return centres + noise * normal.to(means.device), labels

@@ -14,7 +14,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -77,7 +77,7 @@ def experiments():
     return found
 
 
-def run(name, *, jobs=1, dask=None, cache=None, folder=LIBRARY / "records"):
+def run(name, *, jobs=1, dask=None, cache=None, folder=None):
     """Run an experiment at full scale and write its record.
 
     Parameters
@@ -92,11 +92,12 @@ def run(name, *, jobs=1, dask=None, cache=None, folder=LIBRARY / "records"):
         Folder for finished cells (default: in this user's cache folder). A change of the library's
         code starts a new one.
     folder : str or Path, optional
-        Where ``NAME.json`` is written.
+        Where ``NAME.json`` is written (default: ``lecturelib/records``).
 
     Returns
     -------
     Record
+        As :func:`~lecturelib.records.recorded` reads it.
 
     Raises
     ------
@@ -104,23 +105,32 @@ def run(name, *, jobs=1, dask=None, cache=None, folder=LIBRARY / "records"):
         If there is no such experiment, or an option is not as described.
     ImportError
         If ``dask`` is given and the package ``distributed`` is missing.
+
+    Examples
+    --------
+    >>> run("separation-decay", jobs=-1).values[0]["depth"]  # doctest: +SKIP
+    4
     """
     experiment = experiments()[checks.choice("name", name, experiments())]
     jobs = checks.integer("jobs", jobs, least=-1)
     if jobs == 0:
         raise checks.wrong("jobs", "-1 or a positive integer", jobs)
+    address = None if dask is None else checks.text("dask", dask)
+    cache = checks.path("cache", cache) or Path(pooch.os_cache("lecturelib")) / "experiments"
+    path = (checks.path("folder", folder) or LIBRARY / "records") / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     # Before the run: it may take hours, and the repository may move on meanwhile.
     commit = _commit()
-    location = Path(cache or pooch.os_cache("lecturelib") / "experiments") / _fingerprint()
-    cell = joblib.Memory(location, verbose=0).cache(_timed)
-    with _cluster(dask):
+    command = f"python -m lecturelib.experiments run {name}" + f" --jobs {jobs}" * (jobs != 1)
+    cell = joblib.Memory(cache / _fingerprint(), verbose=0).cache(_timed)
+    with _cluster(address):
         work = (joblib.delayed(cell)(experiment.cell, settings) for settings in experiment.grid)
-        done = joblib.Parallel(n_jobs=None if dask else jobs, return_as="generator")(work)
+        done = joblib.Parallel(n_jobs=None if address else jobs, return_as="generator")(work)
         results = list(tqdm(done, total=len(experiment.grid), desc=name, unit="cell"))
-    record = Record(
-        values=experiment.assemble([result for _, result in results]),
-        provenance={
-            "command": f"python -m lecturelib.experiments run {name}",
+    record = {
+        "values": experiment.assemble([result for _, result in results]),
+        "provenance": {
+            "command": command,
             "date": date.today().isoformat(),
             "seconds": round(sum(seconds for seconds, _ in results)),
             "python": platform.python_version(),
@@ -128,10 +138,10 @@ def run(name, *, jobs=1, dask=None, cache=None, folder=LIBRARY / "records"):
             "machine": f"{platform.machine()}, {torch.get_num_threads()} CPU threads",
             "commit": commit,
         },
-    )
-    path = Path(folder) / f"{name}.json"
-    path.write_text(json.dumps(vars(record), indent=1) + "\n", encoding="utf-8")
-    return record
+    }
+    text = json.dumps(record, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
+    return Record(**json.loads(text))
 
 
 def _timed(cell, settings):
@@ -141,16 +151,18 @@ def _timed(cell, settings):
     return time.perf_counter() - start, result
 
 
+@contextmanager
 def _cluster(address):
-    """Return a context in which joblib computes on a Dask cluster, if there is an address."""
+    """Let joblib compute on a Dask cluster within a block, if there is an address."""
     if address is None:
-        return nullcontext()
+        yield
+        return
     try:
         from distributed import Client
     except ImportError as error:
         raise ImportError("a Dask cluster needs: pip install distributed") from error
-    Client(address)
-    return joblib.parallel_config("dask")
+    with Client(address), joblib.parallel_config("dask"):
+        yield
 
 
 def _commit():

@@ -53,6 +53,6 @@ def recorded(name):
         for file in resources.files(__package__).iterdir()
         if file.name.endswith(".json")
     }
-    if name not in files:
+    if not isinstance(name, str) or name not in files:
         raise ValueError(f"name must be one of {', '.join(sorted(files))}, got {name!r}")
     return Record(**json.loads(files[name].read_text(encoding="utf-8")))

@@ -10,13 +10,15 @@ def weights():
     return deep_linear.init_weights([4, 4, 2], 0.5, generator=generator)
 
 
+def problem():
+    return deep_linear.LeastSquares(None, torch.eye(2, 4), 0.0, 1.0)
+
+
 CALLS = {
     "checked_chain": lambda: (deep_linear.checked_chain, {"weights": weights()}),
     "descend": lambda: (
-        lambda **options: deep_linear.descend(
-            weights(), deep_linear.LeastSquares(None, torch.eye(2, 4), 0.0, 1.0), **options
-        ),
-        {"lr": 0.1, "steps": 2},
+        deep_linear.descend,
+        {"weights": weights(), "problem": problem(), "lr": 0.1, "steps": 2},
     ),
     "end_to_end": lambda: (deep_linear.end_to_end, {"weights": weights()}),
     "gradient_descent": lambda: (
@@ -25,12 +27,16 @@ CALLS = {
     ),
     "init_weights": lambda: (deep_linear.init_weights, {"widths": [4, 4, 2]}),
     "is_whitened": lambda: (deep_linear.is_whitened, {"X": torch.eye(3)}),
-    # What the library calls with what it has checked.
-    "left_products": lambda: (lambda: deep_linear.left_products(weights(), None, 0), {}),
-    "moving_directions": lambda: (
-        lambda: deep_linear.moving_directions(weights(), 0.5, torch.eye(2, 1), torch.eye(4, 1)),
-        {},
+    "LeastSquares.from_data": lambda: (
+        deep_linear.LeastSquares.from_data,
+        {"weights": weights(), "X": torch.eye(4), "Y": torch.eye(2, 4)},
     ),
+    "moving_directions": lambda: (
+        deep_linear.moving_directions,
+        {"weights": weights(), "scale": 0.5, "left": torch.eye(2, 1), "right": torch.eye(4, 1)},
+    ),
+    # Parts of every step, which check nothing.
+    "left_products": lambda: (lambda: deep_linear.left_products(weights(), None, 0), {}),
     "right_products": lambda: (
         lambda: deep_linear.right_products(weights(), None, torch.eye(2, 4)),
         {},

@@ -2,7 +2,7 @@
 
 Every public function and class of the library has an entry in a file of this folder, ``NAME.py``
 for the module ``lecturelib.NAME``: a function that returns what to call and valid arguments by
-name. One or two of them are replaced by nonsense.
+name. Every argument is replaced by every nonsense, and two at a time by chance.
 """
 
 import importlib.util
@@ -29,7 +29,9 @@ NONSENSE = {
     "a list": lambda: [1, 2],
     "a list of lists": lambda: [[1.0, 2.0], [3.0, 4.0]],
     "a list of None": lambda: [None],
+    "a set": lambda: {1, 2},
     "a dict": lambda: {"a": 1},
+    "bytes": lambda: b"ab",
     "an object": object,
     "a function": lambda: lambda *args, **kwargs: None,
     "True": lambda: True,
@@ -52,17 +54,17 @@ NONSENSE = {
     "an integer tensor": lambda: torch.tensor([0, 1, 5]),
     "a tensor of NaN": lambda: torch.full((4, 3), torch.nan),
     "a complex tensor": lambda: torch.ones(2, 2, dtype=torch.complex64),
+    "a tensor of booleans": lambda: torch.tensor([True, False]),
     "a module": lambda: torch.nn.Linear(2, 3),
+    "a module without parameters": torch.nn.Identity,
     "a type": lambda: torch.int64,
 }
-# What a public function may raise besides, as its docstring says.
-ALLOWED = (FloatingPointError, FileNotFoundError)
-
-
 # Nonsense that could have been meant, had another argument been different: then that one may be
 # the one that is named.
 PLAUSIBLE = {"-1", "0", "3", "0.5", "a list", "no list"}
 PLAUSIBLE |= {kind for kind in NONSENSE if "array" in kind or "tensor" in kind}
+# What a public function may raise besides, as its docstring says.
+ALLOWED = (FloatingPointError, FileNotFoundError)
 FOLDER = Path(__file__).parent
 MODULES = [module.name for module in pkgutil.iter_modules(lecturelib.__path__)]
 
@@ -112,33 +114,49 @@ def test_the_entries_are_valid(place):
     plt.close("all")
 
 
-@pytest.mark.parametrize("place", CALLS, ids=".".join)
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-@given(data=st.data())
-def test_nonsense_works_or_is_named(place, data):
+def arguments_of(place):
+    """Names of the arguments that can be replaced."""
+    function, _ = CALLS[place]()
+    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    parameters = inspect.signature(function).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind in kinds]
+
+
+def attempt(place, chosen):
+    """Make a call with nonsense for some arguments; demand that an error names one of them."""
     function, arguments = CALLS[place]()
-    names = [
-        parameter.name
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    ]
-    if not names:
-        return
-    replaced = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True))
-    chosen = {name: data.draw(st.sampled_from(list(NONSENSE)), label=name) for name in replaced}
-    arguments |= {name: NONSENSE[kind]() for name, kind in chosen.items()}
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            function(**arguments)
+            function(**arguments | {name: NONSENSE[kind]() for name, kind in chosen.items()})
     except ALLOWED:
         pass
     except (TypeError, ValueError) as error:
-        culprits = names if PLAUSIBLE & set(chosen.values()) else replaced
-        named = [name for name in culprits if re.search(rf"\b{name}\b", str(error))]
+        culprits = arguments_of(place) if PLAUSIBLE & set(chosen.values()) else chosen
+        named = any(re.search(rf"\b{name}\b", str(error)) for name in culprits)
         assert named, f"{chosen}: {type(error).__name__}: {error}"
+    except Exception as error:
+        raise AssertionError(f"{chosen}: {type(error).__name__}: {error}") from error
     finally:
         plt.close("all")
         assert torch.get_num_threads() == threads
         torch.set_rng_state(state)
+
+
+@pytest.mark.parametrize("place", CALLS, ids=".".join)
+def test_any_nonsense_works_or_is_named(place):
+    for name in arguments_of(place):
+        for kind in NONSENSE:
+            attempt(place, {name: kind})
+
+
+@pytest.mark.parametrize(
+    "place", [place for place in CALLS if len(arguments_of(place)) > 1], ids=".".join
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(data=st.data())
+def test_two_kinds_of_nonsense_work_or_are_named(place, data):
+    names = st.lists(st.sampled_from(arguments_of(place)), min_size=2, max_size=2, unique=True)
+    kinds = st.sampled_from(list(NONSENSE))
+    attempt(place, {name: data.draw(kinds, label=name) for name in data.draw(names)})

@@ -1,32 +1,10 @@
-"""Measures of neural collapse: how far features and classifier are from their terminal geometry.
-
-Features are rows, ``features (N, d)`` with integer ``labels (N,)`` in ``0 .. K-1``; a classifier is
-``W (K, d)``. Everything runs on the device of its inputs, gradients flow to them, and sums are
-accumulated in float64 (float32 where the device has no float64). NumPy arrays are taken as well.
-"""
-
-from dataclasses import dataclass
+"""The simplex ETF, and how far features and classifiers are from it: a function per quantity."""
 
 import torch
-from torch import Tensor
 
 from lecturelib import checks
 from lecturelib.deep_linear import init_weights
-from lecturelib.device import Movable
-
-__all__ = [
-    "ClassStatistics",
-    "bias_measure",
-    "cdnv",
-    "equiangularity",
-    "equinorm",
-    "maximal_angle",
-    "nc1",
-    "nc2",
-    "nc3",
-    "nc4",
-    "simplex_etf",
-]
+from lecturelib.metrics.statistics import ClassStatistics, accumulated, centred_basis, chunks
 
 
 def simplex_etf(num_classes, dim, *, generator=None, dtype=None, device=None):
@@ -74,7 +52,7 @@ def simplex_etf(num_classes, dim, *, generator=None, dtype=None, device=None):
     if device is None and generator is not None:
         device = generator.device
     precision = torch.promote_types(dtype, torch.float32)  # QR has no half precision
-    basis = _centred_basis(num_classes, dtype=precision, device=device)
+    basis = centred_basis(num_classes, dtype=precision, device=device)
     frame = basis * (num_classes / (num_classes - 1)) ** 0.5
     if generator is None:
         return torch.nn.functional.pad(frame, (0, dim - num_classes + 1)).to(dtype)
@@ -82,178 +60,6 @@ def simplex_etf(num_classes, dim, *, generator=None, dtype=None, device=None):
         [num_classes - 1, dim], generator=generator, dtype=precision, device=device
     )
     return (frame @ axes.T).to(dtype)
-
-
-@dataclass(frozen=True)
-class ClassStatistics(Movable):
-    """Counts and means of the classes, checked once and shared by the metrics.
-
-    Attributes
-    ----------
-    counts : Tensor, shape (K,)
-        Samples per class, int64, all positive.
-    means : Tensor, shape (K, d)
-        Class means, in the accumulation type (float64).
-    global_mean : Tensor, shape (d,)
-        Mean of the class means; equal to the sample mean when the classes are balanced.
-
-    Examples
-    --------
-    >>> features = torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 4.0]])
-    >>> statistics = ClassStatistics.from_features(features, torch.tensor([0, 0, 1]))
-    >>> statistics.counts.tolist(), statistics.means.tolist(), statistics.global_mean.tolist()
-    ([2, 1], [[1.0, 0.0], [4.0, 4.0]], [2.5, 2.0])
-    >>> statistics.variances(features, torch.tensor([0, 0, 1])).tolist()
-    [1.0, 0.0]
-    """
-
-    counts: Tensor
-    means: Tensor
-    global_mean: Tensor
-
-    @classmethod
-    def from_features(cls, features, labels, num_classes=None):
-        """Compute the statistics of labelled features.
-
-        Parameters
-        ----------
-        features : Tensor, shape (N, d)
-            Floating-point features, finite.
-        labels : Tensor, shape (N,)
-            Integer class of each row, in 0 .. K-1.
-        num_classes : int, optional
-            Number K of classes, at least 2 (default: the largest label + 1).
-
-        Returns
-        -------
-        ClassStatistics
-
-        Raises
-        ------
-        TypeError, ValueError
-            For mismatched shapes, labels that are not integers or out of range, fewer than two
-            classes, a class without samples, NaN or infinite features.
-        """
-        features, labels = checks.labelled("features", features, labels, num_classes)
-        num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
-        if num_classes < 2:
-            raise checks.wrong("labels", "of at least two classes", f"{num_classes} class")
-        counts = torch.bincount(labels, minlength=num_classes)
-        return cls.from_sums(counts, class_sums(features, labels, num_classes))
-
-    @classmethod
-    def from_sums(cls, counts, sums):
-        """Compute the statistics from the number of samples and their sum, class by class.
-
-        Parameters
-        ----------
-        counts : Tensor, shape (K,)
-            Samples per class.
-        sums : Tensor, shape (K, d)
-            Sums of their features, in the accumulation type.
-
-        Returns
-        -------
-        ClassStatistics
-
-        Raises
-        ------
-        ValueError
-            If a class has no samples; the message names it.
-        """
-        return cls.from_means(counts, sums / counts[:, None])
-
-    @classmethod
-    def from_means(cls, counts, means):
-        """Compute the statistics from the number of samples and their mean, class by class.
-
-        Parameters
-        ----------
-        counts : Tensor, shape (K,)
-            Samples per class.
-        means : Tensor, shape (K, d)
-            Class means, in the accumulation type.
-
-        Returns
-        -------
-        ClassStatistics
-
-        Raises
-        ------
-        ValueError
-            If a class has no samples; the message names it.
-        """
-        if (counts == 0).any():
-            empty = (counts == 0).nonzero().flatten().tolist()
-            raise ValueError(f"every class needs a sample, but labels has none of {empty}")
-        return cls(counts.long(), means, means.mean(0))
-
-    @property
-    def centred_means(self):
-        """Class means minus the global mean, shape (K, d); rank at most K - 1."""
-        return self.means - self.global_mean
-
-    @property
-    def coincide(self):
-        """Whether no two class means differ, so that there is no signal: a 0-d bool tensor."""
-        return (self.means == self.means[0]).all()
-
-    @property
-    def whitener(self):
-        """The matrix A (K-1, d) with Σ_B† = AᵀA.
-
-        With B = CᵀM, M the class means and C an orthonormal basis of the vectors that sum to zero,
-        Σ_B = BᵀB / K: the null direction of the centred means is gone by construction, no threshold
-        decides about it. Then A = √K (BBᵀ)⁻¹B, which is the transposed pseudo-inverse of B. That
-        way of computing it does not square the condition number, and covers d < K - 1 and means in
-        special position as well.
-        """
-        basis = _centred_basis(len(self.means), dtype=self.means.dtype, device=self.means.device)
-        # Subtracting a class mean changes nothing but the rounding: large common offsets cancel.
-        between = basis.T @ (self.means - self.means[0])
-        return len(self.means) ** 0.5 * torch.linalg.pinv(between).T
-
-    def variances(self, features, labels, directions=None):
-        r"""Mean squared distance of each class's features from its mean.
-
-        Parameters
-        ----------
-        features : Tensor, shape (N, d)
-            Features, those of the statistics or others.
-        labels : Tensor, shape (N,)
-            Their classes, each with at least one sample.
-        directions : Tensor, shape (p, d), optional
-            A matrix A to apply first: :math:`\|A (h - \bar h_k)\|^2`, by default the identity.
-
-        Returns
-        -------
-        Tensor, shape (K,)
-            In the accumulation type.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the features do not fit the statistics.
-        """
-        num_classes, dim = self.means.shape
-        features, labels = checks.labelled("features", features, labels, num_classes, dim)
-        if directions is not None:
-            directions = accumulated(checks.tensor("directions", directions, ("p", dim)))
-        if directions is not None:
-            shifts = _shifts(self.means, features.dtype) @ directions.T
-        squares = []
-        for rows, classes in _chunks(features, labels):
-            if directions is None:
-                deviations = class_deviations(rows, classes, self.means)
-            else:
-                # The big product runs in the precision of the features, as the differences do;
-                # what rounding the means shifted is put back in float64, where it is small.
-                centres = self.means.to(torch.promote_types(rows.dtype, torch.float32))
-                projected = centres[classes].sub_(rows) @ directions.T.to(centres)
-                deviations = projected + shifts[classes]
-            squares.append(accumulated(deviations.square().sum(1)))
-        totals = self.means.new_zeros(num_classes).index_add(0, labels, torch.cat(squares))
-        return totals / torch.bincount(labels, minlength=num_classes)
 
 
 def nc1(features, labels):
@@ -631,8 +437,9 @@ def nc4(features, labels, classifier, bias=None, *, means=None):
     if means is None:
         means = ClassStatistics.from_features(features, labels, num_classes).means
     else:
+        features = checks.tensor("features", features)  # class sums would have seen what is NaN
         means = accumulated(checks.tensor("means", means, (num_classes, dim)))
-    disagree = [disagreements(rows, weight, bias, means) for rows, _ in _chunks(features, labels)]
+    disagree = [disagreements(rows, weight, bias, means) for rows, _ in chunks(features, labels)]
     return torch.cat(disagree).to(weight.dtype).mean()
 
 
@@ -643,10 +450,12 @@ def disagreements(features, classifier, bias, means):
     ----------
     features : Tensor, shape (N, d)
         Features.
-    classifier, means : Tensor, shape (K, d)
+    classifier : Tensor, shape (K, d)
         In the accumulation type.
     bias : Tensor, shape (K,), or None
-        Bias of the classifier.
+        Its bias.
+    means : Tensor, shape (K, d)
+        In the accumulation type.
 
     Returns
     -------
@@ -661,78 +470,6 @@ def disagreements(features, classifier, bias, means):
     centres = means - centre
     closeness = (rows - centre) @ centres.T - centres.square().sum(1) / 2
     return scores.argmax(1) != closeness.argmax(1)
-
-
-def class_sums(features, labels, num_classes):
-    """Return the sum of the features of each class, accumulated in float64 chunk by chunk.
-
-    Parameters
-    ----------
-    features : Tensor, shape (N, d)
-        Floating point.
-    labels : Tensor, shape (N,)
-        int64, in 0 .. K-1.
-    num_classes : int
-        K.
-
-    Returns
-    -------
-    Tensor, shape (K, d)
-        In the accumulation type.
-
-    Raises
-    ------
-    ValueError
-        If a feature is NaN or infinite.
-    """
-    sums = accumulated(features[:0]).new_zeros(num_classes, features.shape[1])
-    for rows, classes in _chunks(features, labels):
-        sums.index_add_(0, classes, accumulated(rows))
-    if not sums.isfinite().all():  # one NaN or infinity makes its sum one, too
-        raise ValueError("features must be finite, got NaN or infinite entries")
-    return sums
-
-
-def class_deviations(features, labels, means):
-    """Return features minus their class means, in the precision of the features.
-
-    Differences of nearby floats are exact, so that no digits are lost; what rounding the means to
-    that precision shifted is subtracted after.
-
-    Parameters
-    ----------
-    features : Tensor, shape (N, d)
-        Floating point; half precision counts as single.
-    labels : Tensor, shape (N,)
-        int64, in 0 .. K-1.
-    means : Tensor, shape (K, d)
-        In the accumulation type.
-
-    Returns
-    -------
-    Tensor, shape (N, d)
-    """
-    centres = means.to(torch.promote_types(features.dtype, torch.float32))
-    shifts = _shifts(means, features.dtype).to(centres)
-    return (features - centres[labels]).sub_(shifts[labels])
-
-
-def _shifts(means, dtype):
-    """By how much rounding the means to a precision shifts them."""
-    return means - means.to(torch.promote_types(dtype, torch.float32))
-
-
-def accumulated(tensor):
-    """Return a tensor in float64, or in float32 on Apple's GPUs, which have no float64."""
-    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
-
-
-def _centred_basis(num_classes, *, dtype, device):
-    """Orthonormal basis (K, K-1) of the vectors that sum to zero (Helmert's contrasts)."""
-    k = torch.arange(1, num_classes, dtype=dtype, device=device)
-    basis = torch.ones(num_classes, num_classes - 1, dtype=dtype, device=device).triu()
-    basis.diagonal(-1).copy_(-k)
-    return basis / (k * (k + 1)).sqrt()
 
 
 def _distance_from_etf(name, left, right):
@@ -767,10 +504,3 @@ def _vectors(name, vectors):
     if len(vectors) < 2:
         raise checks.wrong(name, "two rows or more", vectors)
     return accumulated(vectors)
-
-
-def _chunks(features, labels):
-    """Yield batches of rows with their labels: few enough to stay in a CPU's cache."""
-    elements = 2**20 if features.device.type == "cpu" else 2**26
-    size = max(1, elements // features.shape[1])
-    return zip(features.split(size), labels.split(size), strict=True)
