@@ -1681,9 +1681,10 @@ claims.check("positive-mse-weights", difference, 0, abs=1e-6, control=control)
 # With `Problem(10, samples_per_class=[80] * 5 + [2] * 5, …)` and `minimize` it takes no more code than
 # before; only `global_minimizer` has no answer. Rare classes buy little reduction of the average loss for
 # the same price, so their contrast to each other is given up first. In one run of ours ($K = 10$, $d = 16$,
-# two samples in the rare classes, $\lambda_W = \lambda_b = 0.005$, $\lambda_H = 0.0025$) the largest distance between rare rows was
-# 2.7 at ratio 10 and 1.8 at 30; at 40 it was zero, the rows being of length 0.6, and at 100 they were zero
-# themselves. Where this happens depends on the weight decays: report the ratio together with them.
+# two samples in the rare classes, $\lambda_W = \lambda_b = 0.005$, $\lambda_H = 0.0025$) the largest
+# distance between rare rows was 2.7 at ratio 10 and 1.8 at 30; at 40 it was zero, the rows being of length
+# 0.6, and at 100 they were zero themselves. Where this happens depends on the weight decays: report the
+# ratio together with them.
 # :::
 #
 # :::{exercise}
