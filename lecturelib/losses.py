@@ -13,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
@@ -135,7 +136,7 @@ class Loss(ABC):
         """
 
     @abstractmethod
-    def margin(self, price, num_classes):
+    def margin(self, price, num_classes, group=1):
         r"""Return the margin that is best when one unit of contrast costs a price.
 
         Parameters
@@ -144,11 +145,15 @@ class Loss(ABC):
             :math:`c > 0`.
         num_classes : int
             K, at least 2.
+        group : int, optional
+            Number g < K of classes, the right one among them, that share one logit; the others
+            share another, smaller by the margin.
 
         Returns
         -------
         float
-            The :math:`a \ge 0` that minimises :math:`\psi(-(K-1) a) + c\, (K-1)\, a`.
+            The :math:`a \ge 0` that minimises :math:`\psi(-(K-1) a) + c\, (K-1)\, a`; for g > 1
+            the least loss of such logits, plus :math:`c\, (K-g)\, a`.
 
         Raises
         ------
@@ -184,10 +189,7 @@ class CrossEntropy(Loss):
         return functional.softplus(contrast / rest + math.log(rest), threshold=50)
 
     def margin(self, price, num_classes, group=1):
-        """See :meth:`Loss.margin`; with ``group`` classes g that share their logits.
-
-        Then cross-entropy is log(g + (K-g) e^-a), and contrast has K - g terms.
-        """
+        """See :meth:`Loss.margin`; with groups, cross-entropy is log(g + (K-g) e^-a)."""
         price, num_classes, group = _price(price, num_classes, group)
         return _cross_entropy_margin(price, num_classes, group)
 
@@ -237,7 +239,7 @@ class LabelSmoothing(Loss):
         return CrossEntropy().bound(contrast, num_classes) - self.alpha / num_classes * contrast
 
     def margin(self, price, num_classes, group=1):
-        """See :meth:`CrossEntropy.margin`."""
+        """See :meth:`Loss.margin`."""
         price, num_classes, group = _price(price, num_classes, group)
         return _cross_entropy_margin(price + self.alpha / num_classes, num_classes, group)
 
@@ -265,7 +267,10 @@ class FocalLoss(Loss):
     -----
     :math:`(1 - p_y)^\gamma\, \mathrm{CE} = \varphi(\mathrm{CE})` with :math:`\varphi(x) =
     (1 - e^{-x})^\gamma x`. As a function of the contrast it is convex exactly where the
-    cross-entropy is at most :attr:`inflection`; where it is not, the best margin can jump to zero.
+    cross-entropy is at most :attr:`inflection`. For so many classes that :math:`\log K` is more,
+    the best margin jumps to zero, at a price :math:`c > 1/K`. For fewer it runs into zero at
+    :math:`Kc = \varphi'(\log K)`, which is below 1 for very few: for two and three at
+    :math:`\gamma = 3`.
 
     References
     ----------
@@ -298,55 +303,83 @@ class FocalLoss(Loss):
             return math.inf
         lower = math.log1p(gamma)  # the left side is 0 there
         upper = lower + 1
-        while excess(upper) < 0:
+        while upper < 700 and excess(upper) < 0:
             upper *= 2
-            if upper > 700:
-                return math.inf
-        return brentq(excess, lower, upper, xtol=1e-14)
+        return brentq(excess, lower, upper, xtol=1e-14) if upper < 700 else math.inf
 
     def bound(self, contrast, num_classes):
         """See :meth:`Loss.bound`."""
         return self.of_cross_entropy(CrossEntropy().bound(contrast, num_classes))
 
     def margin(self, price, num_classes, group=1):
-        """See :meth:`CrossEntropy.margin`.
-
-        For ``group`` > 1 it is the largest margin at which the slope equals the price: the lower
-        of two values is not looked for.
-        """
+        """See :meth:`Loss.margin`."""
         price, num_classes, group = _price(price, num_classes, group)
-        cost, last = price * (num_classes - group), math.log(num_classes)
+        cost, least = price * (num_classes - group), math.log(group)
+        last = math.log(num_classes / group)
 
-        def excess(x):
-            return self.slope(x, group) - cost
+        def excess(rise):
+            """Slope in the margin minus the cost, where cross-entropy is log g + rise."""
+            rise = torch.as_tensor(rise, dtype=torch.float64)
+            return self._derivative(least + rise) * -torch.expm1(-rise) - cost
 
-        if group > 1:
-            lowest = math.log(group) + 1e-300
-            # The excess may be negative at both ends.
-            grid = (lowest + (last - lowest) * i / 2000 for i in range(1, 2001))
-            rising = next((x for x in grid if excess(x) > 0), None)
-            if rising is None:
-                return 0.0
-            return margin_at(brentq(excess, lowest, rising, xtol=1e-15), num_classes, group)
-        # The slope in a rises up to the inflection, so there is one candidate below it.
-        convex_end = min(last, self.inflection)
-        if excess(convex_end) <= 0:
+        # From 0 the slope goes up to one peak and down again: proved for g = 1, seen for others.
+        # Where it passes the cost on its way up is the only minimum with a positive margin.
+        if group == 1:
+            steep = min(last, self.inflection)
+        else:
+            grid = torch.linspace(0, last, 2001, dtype=torch.float64)
+            steep = float(grid[excess(grid).argmax()])
+        if excess(steep) <= 0:
             return 0.0
-        x = math.exp(brentq(lambda s: excess(math.exp(s)), -700, math.log(convex_end)))
-        margin = margin_at(x, num_classes)
-        value = self.of_cross_entropy(x) + cost * margin
-        return margin if value < self.of_cross_entropy(last) else 0.0
+        rise = math.exp(brentq(lambda s: float(excess(math.exp(s))), -700, math.log(steep)))
+        margin = math.log((num_classes - group) / (group * math.expm1(rise)))
+        value = self.of_cross_entropy(least + rise) + cost * margin
+        return margin if value < self.of_cross_entropy(least + last) else 0.0
 
     def of_cross_entropy(self, cross_entropy):
-        """Return φ(x), focal loss where the cross-entropy is x: a float, or a tensor of them."""
-        if not isinstance(cross_entropy, Tensor):
-            return float(self.of_cross_entropy(torch.tensor(cross_entropy, dtype=torch.float64)))
-        return _wrong(cross_entropy) ** self.gamma * cross_entropy
+        """Return focal loss where the cross-entropy is known.
 
-    def slope(self, cross_entropy, group=1):
-        """Return how fast focal loss rises as the margin falls, φ'(x) (1 - g e^-x), as a float."""
-        derivative = self._derivative(torch.tensor(cross_entropy, dtype=torch.float64))
-        return float(derivative) * (1 - group * math.exp(-cross_entropy))
+        Parameters
+        ----------
+        cross_entropy : float or Tensor
+            Cross-entropy x, not negative.
+
+        Returns
+        -------
+        float or Tensor
+            The loss φ(x), of the same kind.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is neither.
+        """
+        if isinstance(cross_entropy, Tensor | np.ndarray):
+            x = checks.tensor("cross_entropy", cross_entropy, finite=False)
+            return _wrong(x) ** self.gamma * x
+        x = checks.number("cross_entropy", cross_entropy, least=0)
+        return float(self.of_cross_entropy(torch.tensor(x, dtype=torch.float64)))
+
+    def slope(self, cross_entropy):
+        """Return how fast focal loss rises as the margin falls.
+
+        Parameters
+        ----------
+        cross_entropy : float
+            Cross-entropy x, not negative.
+
+        Returns
+        -------
+        float
+            The slope φ'(x) (1 - e^-x).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no number, or negative.
+        """
+        x = checks.number("cross_entropy", cross_entropy, least=0)
+        return float(self._derivative(torch.tensor(x, dtype=torch.float64))) * -math.expm1(-x)
 
     def _derivative(self, cross_entropy):
         wrong, right = _wrong(cross_entropy), torch.exp(-cross_entropy)
@@ -404,10 +437,11 @@ class SquaredError(Loss):
         share = self.kappa * rest / (2 * (self.kappa + rest))
         return share * (self.target + contrast / rest).square()
 
-    def margin(self, price, num_classes):
-        """See :meth:`Loss.margin`."""
-        price, num_classes, _ = _price(price, num_classes)
-        return max(0.0, self.target - price * (self.kappa + num_classes - 1) / self.kappa)
+    def margin(self, price, num_classes, group=1):
+        """See :meth:`Loss.margin`; the sum of the logits is free."""
+        price, num_classes, group = _price(price, num_classes, group)
+        pull = self.kappa * self.target - price * (self.kappa + num_classes - 1)
+        return max(0.0, pull / (self.kappa + group - 1))
 
     def _values(self, logits, index, true):
         others = logits.scatter(-1, index, 0).square().sum(-1, keepdim=True)
@@ -418,28 +452,27 @@ class SquaredError(Loss):
         return self._values(logits, index, true), gradient
 
 
-def margin_at(cross_entropy, num_classes, group=1):
-    """Return the margin a at which log(g + (K-g) e^-a) is a given cross-entropy.
+def margin_at(cross_entropy, num_classes):
+    """Return the margin a at which log(1 + (K-1) e^-a) is a given cross-entropy.
 
     Parameters
     ----------
     cross_entropy : float
-        Larger than log g.
+        Positive.
     num_classes : int
-        K.
-    group : int, optional
-        g.
+        Number K of classes.
 
     Returns
     -------
     float
+        The margin.
 
     Examples
     --------
     >>> round(margin_at(math.log(1 + 9 * math.exp(-2)), num_classes=10), 12)
     2.0
     """
-    return math.log((num_classes - group) / (math.expm1(cross_entropy) - (group - 1)))
+    return math.log((num_classes - 1) / math.expm1(cross_entropy))
 
 
 @dataclass(frozen=True)
@@ -488,6 +521,7 @@ def check_contrastive(loss, num_classes):
     Returns
     -------
     ContrastiveCheck
+        What holds, and where it stops to hold.
 
     Raises
     ------
@@ -586,12 +620,12 @@ def _checked(logits, labels):
 def _contrast(contrast, num_classes):
     """Return the contrast as a tensor, and K - 1."""
     num_classes = checks.integer("num_classes", num_classes, least=2)
-    if not isinstance(contrast, Tensor):
+    if not isinstance(contrast, Tensor | np.ndarray):
         contrast = torch.tensor(checks.number("contrast", contrast), dtype=torch.float64)
     return checks.tensor("contrast", contrast, finite=False), num_classes - 1
 
 
-def _price(price, num_classes, group=1):
+def _price(price, num_classes, group):
     num_classes = checks.integer("num_classes", num_classes, least=2)
     group = checks.integer("group", group, 1, num_classes - 1)
     return checks.number("price", price, above=0), num_classes, group

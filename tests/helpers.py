@@ -4,11 +4,13 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from lecturelib.deep_linear import init_weights
+from lecturelib.losses import CrossEntropy, FocalLoss, LabelSmoothing, SquaredError
 from lecturelib.metrics import ClassStatistics
 
 ROOT = Path(__file__).parents[1]
@@ -122,6 +124,25 @@ class Textbook:
         k = len(gram)
         target = (np.eye(k) - np.ones((k, k)) / k) / np.sqrt(k - 1)
         return np.linalg.norm(gram / np.linalg.norm(gram) - target)
+
+
+def powers(low, high):
+    """A strategy of numbers between two powers of ten."""
+    return st.floats(low, high).map(lambda exponent: 10.0**exponent)
+
+
+every_loss = pytest.mark.parametrize(
+    "loss",
+    [
+        CrossEntropy(),
+        LabelSmoothing(0.3),
+        FocalLoss(2.0),
+        FocalLoss(0.5),
+        SquaredError(),
+        SquaredError(3.0, 2.0),
+    ],
+    ids=str,
+)
 
 
 def product(weights):

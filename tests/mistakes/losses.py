@@ -19,6 +19,11 @@ def of(loss):
 
 
 CALLS = {
+    "FocalLoss.of_cross_entropy": lambda: (
+        losses.FocalLoss().of_cross_entropy,
+        {"cross_entropy": 0.5},
+    ),
+    "FocalLoss.slope": lambda: (losses.FocalLoss().slope, {"cross_entropy": 0.5}),
     **of(losses.FocalLoss()),
     **of(losses.LabelSmoothing()),
     **of(losses.SquaredError()),
