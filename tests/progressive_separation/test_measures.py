@@ -160,7 +160,7 @@ def test_gradients(k, dim):
 @pytest.mark.parametrize(
     ("features", "labels", "message"),
     [
-        (GOOD, torch.tensor([0, 0, 2, 2]), r"labels must be of every class 0 .. 2, got none of \[1\]"),
+        (GOOD, torch.tensor([0, 0, 2, 2]), r"every class 0 .. 2, got none of \[1\]"),
         (GOOD, torch.tensor([0, 0, 1, -1]), "labels must not be negative, got -1"),
         (GOOD, LABELS.float(), "labels must be an integer tensor"),
         (GOOD, LABELS * 0, "labels must be of two classes or more"),
