@@ -22,11 +22,8 @@ NEWTON_STEPS = 200
 # before the limits themselves.
 MARGIN, LOWER, LAST_MARGIN = 0.3, 0.01, 1e-10
 
-# A certificate whose remainder is smaller, in parts of its gain, is good enough.
+# A gradient that is smaller, in parts of what it is compared with, is zero.
 ENOUGH = 1e-10
-
-# A gradient that is smaller, in parts of v, is zero.
-STILL = 1e-10
 
 # What is smaller is rounding, of numbers that are about one.
 ROUNDING = 1e-13
@@ -118,7 +115,7 @@ def newton(C, b, sparse=False):
         fits = slack.amax(-1, keepdim=True) <= ROUNDING - margin / 4
         proved = (gain > 0) & (size <= ENOUGH * gain)
         # At a minimum that is no proof there is less room than the margin asks for.
-        least = size <= STILL * square.sqrt()
+        least = size <= ENOUGH * square.sqrt()
         last = margin == 0
         ended = fits | (proved & (last | (not sparse))) | (least & last)
         going = ~ended & size.isfinite()

@@ -131,9 +131,14 @@ def columns_of_weights(systems):
     coordinate that only it has.
     """
     own = systems.own
-    same = (own.unsqueeze(1) == own.unsqueeze(2)).all(-1)
-    repeats = same.tril(-1).any(-1)
+    repeats = torch.stack([_repeats(rows) for rows in own])
     return own.masked_fill(repeats.unsqueeze(-1), 0).mT, torch.diag_embed(repeats.to(own.dtype))
+
+
+def _repeats(rows):
+    """Say which rows (n, d) are the same as an earlier one."""
+    _, kinds = rows.unique(dim=0, return_inverse=True)
+    return (kinds.unsqueeze(0) == kinds.unsqueeze(1)).tril(-1).any(1)
 
 
 def rows_of_certificates(systems, certificate):

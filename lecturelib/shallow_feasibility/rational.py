@@ -45,7 +45,7 @@ def rational_weights(A, w, B, guess):
         targets = np.concatenate([w, np.zeros(ties.sum())])
         solution = solve_exactly(np.vstack([A, B[ties]]), targets, guess)
         if solution and all(_dot(row, solution) <= 0 for row in B[~ties].tolist()):
-            return np.array(solution, dtype=float)
+            return _rounded(solution)
     return None
 
 
@@ -70,7 +70,7 @@ def rational_certificate(A, w, B, guess):
     """
     n = len(A)
     gain = w @ guess[:n]
-    if not gain > 0:
+    if not gain > ZEROS[0] * np.abs(guess).max():
         return None
     guess = guess / gain
     # The last equation normalises.
@@ -80,7 +80,7 @@ def rational_certificate(A, w, B, guess):
         solution = solve_exactly(equations[:, kept], targets, guess[kept])
         if solution and all(value <= 0 for value in solution[kept[:n].sum() :]):
             certificate = np.zeros(len(guess))
-            certificate[kept] = np.array(solution, dtype=float)
+            certificate[kept] = _rounded(solution)
             return certificate
     return None
 
@@ -155,6 +155,12 @@ def _integers(row):
     integers = [numerator * (multiple // denominator) for numerator, denominator in ratios]
     common = math.gcd(*integers) or 1
     return [integer // common for integer in integers]
+
+
+def _rounded(fractions):
+    """Return floating-point numbers; what is too large for one is infinite."""
+    largest = Fraction(np.finfo(float).max)
+    return np.array([math.inf if abs(x) > largest else float(x) for x in fractions])
 
 
 def _dot(row, values):

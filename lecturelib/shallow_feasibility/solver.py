@@ -225,11 +225,14 @@ def _decide(scaled, order, size, tol, method):
     certificate = certificate * rows.unflatten(0, (P, G))
     certificate = certificate / certificate[..., :size].sum(-1, keepdim=True)
     certificate = certificate.gather(2, order.argsort(1).expand(P, G, N))
+    # A proof that overflows is none.
+    finite = torch.where(verdict > 0, weights.isfinite().all(-1), certificate.isfinite().all(-1))
+    verdict = verdict * finite
     return Feasibility(
         verdict=verdict,
         weights=weights.masked_fill((verdict <= 0).unsqueeze(-1), math.nan),
         certificate=certificate.masked_fill((verdict >= 0).unsqueeze(-1), math.nan),
-        violation=violation,
+        violation=violation.masked_fill(~finite, math.inf),
     )
 
 

@@ -220,13 +220,24 @@ def test_no_scale_is_too_small_or_too_large(scale):
     assert torch.equal(nc_feasibility(powers, labels).verdict, plain.verdict)
 
 
-def test_numbers_that_underflow_against_each_other_are_not_lost():
-    """Beside 1e200 the second coordinate of the first sample is nothing, but it decides."""
-    inputs = torch.tensor([[1.0, 1e-200], [1.0, 0.0], [1e200, 1.0]], dtype=F64)
+@pytest.mark.parametrize("small", [1e-200, 1e-310, 5e-324])
+@pytest.mark.parametrize("large", [1.0, 1e200, 1e300])
+def test_numbers_that_underflow_against_each_other_are_not_lost(small, large):
+    """Beside the large number the small one is nothing, but it decides."""
     labels = torch.tensor([0, 1, 2])
-    result = nc_feasibility(inputs, labels)
-    truth = exact_answers(inputs.unsqueeze(0), labels)[0]
-    assert torch.equal((result.verdict > 0)[result.decided], truth[result.decided])
+    rows = [[1.0, small], [1.0, 0.0], [large, 1.0]]
+    for extra in (0, 3):
+        inputs = torch.tensor([[*row, *[0.0] * extra] for row in rows], dtype=F64)
+        for method in ("newton", "highs"):
+            result = nc_feasibility(inputs, labels, method=method)
+            truth = exact_answers(inputs.unsqueeze(0), labels)[0]
+            assert torch.equal((result.verdict > 0)[result.decided], truth[result.decided])
+            assert result.weights[result.verdict > 0].isfinite().all()
+
+
+def test_weights_that_overflow_are_no_proof():
+    result = nc_feasibility(torch.tensor([[1e-310], [-1e-310]], dtype=F64), torch.tensor([0, 1]))
+    assert not result.decided.any() and (result.violation == math.inf).all()
 
 
 def test_elimination_is_exact():
