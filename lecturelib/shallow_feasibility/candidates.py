@@ -38,6 +38,9 @@ def newton_by_qr(A, w, B):
     """Newton's method where the class is in general position: A of full rank n <= d."""
     n = A.shape[1]
     Q, R = torch.linalg.qr(A.mT, mode="complete")
+    # A class of lower rank has no such coordinates, and NaN proves nothing.
+    singular = (R.diagonal(dim1=1, dim2=2).abs() < ROUNDING).any(1)
+    R = R.masked_fill(singular.view(-1, 1, 1), math.nan)
     axes, triangle = Q[..., :n], R[:, :n].mT.contiguous()
 
     def shortest(b):

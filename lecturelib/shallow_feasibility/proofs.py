@@ -131,7 +131,8 @@ def columns_of_weights(systems):
     coordinate that only it has.
     """
     own = systems.own
-    repeats = torch.stack([_repeats(rows) for rows in own])
+    equations = torch.cat([own, systems.targets.unsqueeze(-1)], 2)
+    repeats = torch.stack([_repeats(rows) for rows in equations])
     return own.masked_fill(repeats.unsqueeze(-1), 0).mT, torch.diag_embed(repeats.to(own.dtype))
 
 
@@ -151,8 +152,10 @@ def rows_of_certificates(systems, certificate):
     others = systems.samples.reshape(-1, d)[places] * v.unsqueeze(-1)
     if not (own[:, 0] == 0).any():
         return own, others
-    # Coordinates that no row has: the remainder is exactly zero there, so they do not count.
-    unused = (own == 0).all(1) & (others == 0).all(1)
+    # Where no sample of the certificate has a coordinate, the remainder is exactly zero, and it does
+    # not count.
+    involved = torch.nn.functional.pad(certificate[:, n:] != 0, (n, 0), value=True)
+    unused = ~((systems.samples != 0) & involved.unsqueeze(-1)).any(1)
     return own, others, torch.diag_embed(unused.to(own.dtype))
 
 
@@ -181,7 +184,7 @@ def _squares_exceed(blocks, factor):
         squares += block.mT @ block
     diagonal = squares.diagonal(dim1=-2, dim2=-1)
     terms = sum(map(sum, (block.shape[1:] for block in blocks)))
-    shift = 2 * factor.square() + 2 * _gamma(terms) * (diagonal.sum(-1) + TINY)
+    shift = 2 * factor.square() + 2 * _gamma(terms) * diagonal.sum(-1) + TINY
     diagonal -= shift.unsqueeze(-1)
     return (torch.linalg.cholesky_ex(squares).info == 0) & shift.isfinite()
 

@@ -16,8 +16,8 @@ __all__ = ["rational_certificate", "rational_weights", "solve_exactly"]
 # What may stand for zero, in parts of the largest number; one after the other is tried.
 ZEROS = 1e-12, 1e-9, 1e-6
 
-# Elimination in matrices with more rows times columns times rank would take seconds.
-LARGEST = 300_000
+# Rows times columns times rank times bits per entry of matrices whose elimination takes seconds.
+LARGEST = 16_000_000
 
 
 def rational_weights(A, w, B, guess):
@@ -39,7 +39,8 @@ def rational_weights(A, w, B, guess):
     >>> rational_weights(A, np.ones(1), B, np.array([0.3333, 1e-13]))
     array([0.33333333, 0.        ])
     """
-    outputs, largest = B @ guess, np.abs(guess).max()
+    with np.errstate(over="ignore", invalid="ignore"):
+        outputs, largest = B @ guess, np.abs(guess).max()
     zeros = [zero * largest for zero in ZEROS if outputs.max() <= zero * largest]
     for ties in _different(outputs >= -zero for zero in zeros):
         targets = np.concatenate([w, np.zeros(ties.sum())])
@@ -112,9 +113,12 @@ def solve_exactly(matrix, target, guess):
     [Fraction(1, 6), Fraction(1, 2)]
     """
     rows, columns = matrix.shape
-    if rows * columns * min(rows, columns) > LARGEST or not np.isfinite(guess).all():
+    operations = rows * columns * min(rows, columns)
+    if operations > LARGEST or not np.isfinite(guess).all():
         return None
     table = np.array([_integers(row) for row in np.column_stack([matrix, target])], dtype=object)
+    if operations * int(np.abs(table).max()).bit_length() > LARGEST:
+        return None
     pivots, last = [], 1
     for column in range(columns):
         done = len(pivots)

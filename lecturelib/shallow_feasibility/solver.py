@@ -149,6 +149,8 @@ class _Scaled:
         Their entries are at most one.
     rows, columns : Tensor, shapes (P, N) and (P, d)
         The powers.
+    lengths : Tensor, shape (P, N)
+        Norms of the samples.
     axes, coordinates : Tensor, shapes (P, d, N) and (P, N, N), or None
         Where d > N, an orthonormal basis of what the samples span, and the samples in it.
     """
@@ -156,6 +158,7 @@ class _Scaled:
     samples: Tensor
     rows: Tensor
     columns: Tensor
+    lengths: Tensor
     axes: Tensor | None
     coordinates: Tensor | None
 
@@ -175,7 +178,7 @@ class _Scaled:
         if samples.shape[2] > samples.shape[1]:  # weights need no more than the samples span
             axes, triangle = torch.linalg.qr(scaled.mT)
             coordinates = triangle.mT
-        return cls(scaled, rows.squeeze(2), columns.squeeze(1), axes, coordinates)
+        return cls(scaled, rows.squeeze(2), columns.squeeze(1), _lengths(scaled), axes, coordinates)
 
 
 def _powers(samples, dim):
@@ -185,16 +188,25 @@ def _powers(samples, dim):
     return torch.ldexp(torch.ones_like(peaks), -exponents.clamp(-1000, 1000))
 
 
+def _lengths(samples):
+    """Norms of the samples, which are zero for zeros only: no square underflows."""
+    peaks = samples.abs().amax(-1)
+    peaks = peaks.masked_fill(peaks == 0, 1)
+    return peaks * (samples / peaks.unsqueeze(-1)).norm(dim=-1)
+
+
 def _decide(scaled, order, size, tol, method):
     """Decide G classes of one size, each an order of the samples (G, N); return (P, G) answers."""
     (P, N, d), G = scaled.samples.shape, len(order)
     # Number P G systems: the classes of the first instance, then of the second.
-    samples, rows = (part[:, order].flatten(0, 1) for part in (scaled.samples, scaled.rows))
+    samples, rows, lengths = (
+        part[:, order].flatten(0, 1) for part in (scaled.samples, scaled.rows, scaled.lengths)
+    )
     coordinates = samples
     if scaled.axes is not None:
         coordinates = scaled.coordinates[:, order].flatten(0, 1)
     largest = rows[:, :size].amax(1, keepdim=True)
-    systems = Systems(samples, samples.norm(dim=-1), rows[:, :size] / largest)
+    systems = Systems(samples, lengths, rows[:, :size] / largest)
     result = Feasibility(
         verdict=samples.new_zeros(P * G, dtype=torch.int8),
         weights=samples.new_empty(P * G, d),

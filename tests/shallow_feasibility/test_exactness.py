@@ -121,7 +121,7 @@ def draw(random, kind, instances=20):
     return inputs[:, order].astype(float), torch.tensor(labels[order])
 
 
-def compare(seed, classes, scaling=None):
+def compare(seed, classes, scaling=None, tol=1e-6):
     """Return how many classes there were, feasible and undecided ones; none may be wrong."""
     random = np.random.default_rng(seed)
     counts = torch.zeros(3, dtype=int)
@@ -135,10 +135,10 @@ def compare(seed, classes, scaling=None):
         bias, method = number % 5 == 0, ["newton", "highs"][number % 3 == 0]
         inputs = torch.tensor(inputs)
         truth = exact_answers(inputs, labels, bias)
-        result = nc_feasibility(inputs, labels, bias=bias, method=method)
+        result = nc_feasibility(inputs, labels, bias=bias, tol=tol, method=method)
         wrong = result.decided & ((result.verdict > 0) != truth)
         assert not wrong.any(), (inputs[wrong.any(1)][0].tolist(), labels.tolist(), bias, method)
-        assert torch.equal(verify_feasibility(inputs, labels, result), result.decided)
+        assert torch.equal(verify_feasibility(inputs, labels, result, tol=tol), result.decided)
         counts += torch.tensor([truth.numel(), int(truth.sum()), int((~result.decided).sum())])
         number += 1
     return counts.tolist()
@@ -156,6 +156,11 @@ def test_scales_make_no_answer_wrong(scaling):
     total, _, undecided = compare(1, 1000, scaling)
     # Rounded numbers have no exact ties any more: some solutions need weights of length 1e15.
     assert undecided <= total / 3
+
+
+def test_a_large_tolerance_makes_no_answer_wrong():
+    _, _, undecided = compare(2, 1000, tol=0.9)
+    assert undecided == 0
 
 
 def exact(result, inputs, labels):
@@ -193,6 +198,15 @@ def test_a_gap_of_one_part_in_a_thousand_million_is_one(method):
     thin = torch.tensor([[1.0, 0.0], [1.0, 1e-9]], dtype=F64)
     result = nc_feasibility(thin, torch.tensor([0, 1]), method=method)
     assert exact(result, thin, torch.tensor([0, 1])) == [True, True]
+
+
+@pytest.mark.parametrize("tol", [1e-6, 0.6, 0.9])
+def test_samples_in_one_direction_repeat_each_other_only_if_they_are_equal(tol):
+    """Class 0 holds a sample and its double; 1.5 and 0.75 would miss both outputs by half."""
+    inputs = torch.tensor([[1, 0], [2, 0], [0, -0.01], [0, 1]], dtype=F64)
+    labels = torch.tensor([0, 0, 0, 1])
+    result = nc_feasibility(inputs, labels, tol=tol)
+    assert exact(result, inputs, labels) == [False, True]
 
 
 NAMES = torch.tensor([0, 0, 1, 1])
@@ -235,6 +249,15 @@ def test_numbers_that_underflow_against_each_other_are_not_lost(small, large):
             assert result.weights[result.verdict > 0].isfinite().all()
 
 
+@pytest.mark.parametrize("method", ["newton", "highs"])
+def test_a_sample_whose_square_underflows_is_not_silent(method):
+    """It lies in the direction of the class, whose coordinates are 320 orders larger."""
+    inputs = torch.tensor([[1e150, 1e150], [1.1e-170, 1.1e-170]], dtype=F64)
+    result = nc_feasibility(inputs, torch.tensor([0, 1]), method=method)
+    assert not exact_answers(inputs.unsqueeze(0), torch.tensor([0, 1])).any()
+    assert not (result.verdict > 0).any()
+
+
 def test_weights_that_overflow_are_no_proof():
     result = nc_feasibility(torch.tensor([[1e-310], [-1e-310]], dtype=F64), torch.tensor([0, 1]))
     assert not result.decided.any() and (result.violation == math.inf).all()
@@ -259,5 +282,8 @@ def test_elimination_is_exact():
         kept = [float(value) == start for value, start in zip(solution, guess, strict=True)]
         assert sum(kept) >= columns - rows
     assert solve_exactly(np.ones((2, 1)), np.array([1.0, 2.0]), np.ones(1)) is None
-    assert solve_exactly(np.ones((100, 100)), np.ones(100), np.ones(100)) is None
+    for large in random.standard_normal((100, 100)), np.ones((300, 300)):
+        assert solve_exactly(large, np.ones(len(large)), np.ones(len(large))) is None
+    small = np.eye(100) + 1
+    assert solve_exactly(small, small.sum(1), np.zeros(100)) == [1] * 100
     assert solve_exactly(np.eye(2), np.ones(2), np.array([1.0, np.nan])) is None
