@@ -152,8 +152,8 @@ def rows_of_certificates(systems, certificate):
     others = systems.samples.reshape(-1, d)[places] * v.unsqueeze(-1)
     if not (own[:, 0] == 0).any():
         return own, others
-    # Where no sample of the certificate has a coordinate, the remainder is exactly zero, and it does
-    # not count.
+    # A coordinate that no sample of the certificate has does not count: the remainder is exactly
+    # zero there.
     involved = torch.nn.functional.pad(certificate[:, n:] != 0, (n, 0), value=True)
     unused = ~((systems.samples != 0) & involved.unsqueeze(-1)).any(1)
     return own, others, torch.diag_embed(unused.to(own.dtype))
