@@ -8,13 +8,12 @@ solution of A x = w lies within :math:`\|r\| / \sigma(A^\top)` of x. So if all o
 far below zero that this step keeps them there, it solves everything. Rows that are there twice are
 left out.
 
-**No.** Multipliers u and v >= 0 leave a remainder :math:`r = A^\top u - B^\top v`. A solution x
-would have :math:`r^\top x = w^\top u - v^\top B x \ge w^\top u + \|V B x\|`, V = diag(v), so
+**No.** Multipliers u and v >= 0, in a scale with :math:`w^\top u \ge \|w\|`, leave a remainder
+:math:`r = A^\top u - B^\top v`. With Z being A on top of V B, V = diag(v), a solution x would have
 
-.. math:: \|r\| \|x\| \ge w^\top u, \qquad
-   \|Z x\| \le \|w\| + \|V B x\| \le \|w\| - w^\top u + \|r\| \|x\|,
+.. math:: \|Z x\| \le \|w\| + \|V B x\| \le w^\top u - v^\top B x = r^\top x \le \|r\| \|x\|.
 
-Z being A on top of V B. Where :math:`\sigma(Z) > \|r\| \max(1, \|w\| / w^\top u)`, no x has both.
+Where :math:`\sigma(Z) > \|r\|`, there is none.
 
 Rounding: a sum of k products, added in any order, is wrong by at most :math:`\gamma_k = k \epsilon
 / (1 - k \epsilon)` times the sum of their sizes (Higham, 2002, section 3.1).
@@ -31,6 +30,7 @@ __all__ = [
     "columns_of_weights",
     "demands_of_certificates",
     "demands_of_weights",
+    "normalized",
     "rows_of_certificates",
     "stretches",
 ]
@@ -106,20 +106,34 @@ def demands_of_weights(systems, weights, closely=True):
     return factor, (missed / systems.targets).amax(1).maximum(systems.unit * above.clamp_min(0))
 
 
+def normalized(systems, certificate):
+    """Multiply c = (u, -v) (Q, N) by powers of two that bring w^T u to one or two times |w|."""
+    gain, _ = _gain(systems, certificate)
+    _, exponents = torch.frexp(systems.targets.norm(dim=1) / gain)
+    exponents = exponents.masked_fill(~(gain > 0), 0).clamp(-1000, 1000)
+    return torch.ldexp(certificate, exponents.unsqueeze(1))
+
+
+def _gain(systems, certificate):
+    """Return a lower bound of w^T u, and by how much rounding has lowered it."""
+    own = systems.targets * certificate[:, : systems.size]
+    rounding = _gamma(systems.size) * own.abs().sum(1)
+    return own.sum(1) - rounding, rounding
+
+
 def demands_of_certificates(systems, certificate):
     """Return by how much Z must stretch for c = (u, -v) (Q, N) to be a proof, and its violation.
 
-    Both have the shape (Q,) and are infinite where nothing helps.
+    Both have the shape (Q,) and are infinite where nothing helps; the first only serves a
+    certificate that is normalised.
     """
     n, N = systems.size, systems.samples.shape[1]
-    own = systems.targets * certificate[:, :n]
-    rounding = _gamma(n) * own.abs().sum(1)
-    gain = own.sum(1) - rounding
+    gain, rounding = _gain(systems, certificate)
     remainder = apply(systems.samples.mT, certificate).norm(dim=1)
     remainder = remainder + _gamma(N) * (systems.lengths * certificate.abs()).sum(1) + TINY
     valid = (gain > 0) & (certificate[:, n:] <= 0).all(1)
-    ratio = (systems.targets.norm(dim=1) / gain).clamp_min(1)
-    factor = torch.where(valid, 2 * remainder * ratio, torch.inf)
+    enough = gain >= systems.targets.norm(dim=1)
+    factor = torch.where(valid & enough, 2 * remainder, torch.inf)
     missed = (remainder / systems.unit).maximum(2 * rounding) / gain
     return factor, missed.masked_fill(~valid, torch.inf)
 

@@ -16,6 +16,7 @@ from lecturelib.shallow_feasibility.proofs import (
     columns_of_weights,
     demands_of_certificates,
     demands_of_weights,
+    normalized,
     rows_of_certificates,
     stretches,
 )
@@ -75,8 +76,8 @@ def nc_feasibility(inputs, labels, *, bias=False, tol=1e-6, method="newton"):
 
     - There is a solution within :math:`\|r\| / \sigma(A^\top)` of :math:`\beta`, and it is one for
       B too if the outputs are that much below zero.
-    - There is none if :math:`\sigma(Z) > \sqrt n\, \|e\|`, where the rows of Z are the samples of
-      the class and :math:`v_j x_j` of the others.
+    - There is none if :math:`\sigma(Z) > \|e\|`, both being scaled to :math:`1^\top u = \sqrt n`,
+      where the rows of Z are the samples of the class and :math:`v_j x_j` of the others.
 
     Where neither holds, for ties as integers, duplicates or low rank have, small problems are
     settled in rational numbers. Problems with no room for rounding that are too large for that,
@@ -219,7 +220,8 @@ def _decide(scaled, order, size, tol, method):
         weights, u, v = attempt(coordinates[:, :size], systems.targets, coordinates[:, size:])
         weights = _lifted(weights, scaled.axes, left, G)
         first = attempt is newton_by_qr
-        found = _proved(systems, weights, torch.cat([u, -v], 1), tol, closely=not first)
+        certificate = normalized(systems, torch.cat([u, -v], 1))
+        found = _proved(systems, weights, certificate, tol, closely=not first)
         if not first:
             _settle(systems, found, tol)
         for whole, part in zip(vars(result).values(), vars(found).values(), strict=True):
