@@ -1,0 +1,282 @@
+"""How likely collapse is: the exact law of pure noise, and bounds where there are means."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from scipy.special import gammaln, ndtr
+from scipy.stats import beta, binom
+from torch import Tensor
+
+from lecturelib import checks
+
+__all__ = ["gordon_bound", "mean_margins", "small_noise_bound", "wendel_probability"]
+
+
+def wendel_probability(num_classes, samples_per_class, dim):
+    r"""Probability that a class can collapse when the data are pure noise, exact.
+
+    Parameters
+    ----------
+    num_classes : int
+        K, at least 2.
+    samples_per_class : int
+        n, at least 1.
+    dim : int, or sequence or Tensor of them
+        Input dimension d, at least 1.
+
+    Returns
+    -------
+    Tensor, shape of ``dim``, float64
+        Probability that one given class is feasible, in [0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is too small or not an integer.
+
+    Notes
+    -----
+    .. math:: P = 2^{-m} \sum_{i=0}^{d-n} \binom mi, \qquad m = (K - 1) n,
+
+    the chance of at least Kn - d heads among m fair coins. It holds for any class, random or not,
+    whose n samples are linearly independent, as long as the other samples are drawn independently
+    of it from distributions that are symmetric about the origin and put the samples in general
+    position: signs of the others are all that the proof averages over.
+
+    References
+    ----------
+    Wendel (1962); Cover (1965), for the regions cut out by hyperplanes. The chapter derives it.
+
+    Examples
+    --------
+    >>> wendel_probability(2, samples_per_class=10, dim=10)
+    tensor(0.0010, dtype=torch.float64)
+    >>> wendel_probability(2, samples_per_class=10, dim=[9, 15, 20])
+    tensor([0.0000, 0.6230, 1.0000], dtype=torch.float64)
+    """
+    K, n, dims = _checked_counts(num_classes, samples_per_class, dim)
+    return torch.as_tensor(binom.sf(K * n - dims - 1, (K - 1) * n, 0.5))
+
+
+def gordon_bound(num_classes, samples_per_class, dim):
+    r"""Lower bound of :func:`wendel_probability` by Gordon's comparison inequality.
+
+    Parameters
+    ----------
+    num_classes, samples_per_class, dim
+        K, n and d, as in :func:`wendel_probability`.
+
+    Returns
+    -------
+    Tensor, shape of ``dim``, float64
+        The bound; zero where it says nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is too small or not an integer.
+
+    Notes
+    -----
+    A Farkas vector lies in the cone :math:`D = \{1^\top u \ge 0\} \times \{v \le 0\}` of
+    :math:`\mathbb R^{Kn}`, whose statistical dimension is :math:`\delta = n - \frac12 +
+    \frac{(K-1) n}2`. With a standard Gaussian g in :math:`\mathbb R^d`, Gordon's inequality and
+    concentration give
+
+    .. math:: P \ge 1 - \exp\!\Big(\!-\tfrac12 \big(E\|g\| - \sqrt\delta\big)_+^2\Big) ,
+
+    which tends to one for large n where d/n > (K + 1)/2.
+
+    References
+    ----------
+    Gordon (1988); lecture 004, d/n > (K + 1)/2. The statistical dimension: Amelunxen et al. (2014).
+
+    Examples
+    --------
+    >>> gordon_bound(3, 20, dim=60), wendel_probability(3, 20, dim=60)
+    (tensor(0.6397, dtype=torch.float64), tensor(1., dtype=torch.float64))
+    """
+    K, n, dims = _checked_counts(num_classes, samples_per_class, dim)
+    length = 2**0.5 * np.exp(gammaln((dims + 1) / 2) - gammaln(dims / 2))
+    statistical_dimension = n - 0.5 + (K - 1) * n / 2
+    excess = np.maximum(length - statistical_dimension**0.5, 0)
+    return torch.as_tensor(-np.expm1(-(excess**2) / 2))
+
+
+def mean_margins(means):
+    r"""How far the means of the other classes stay from the ray through each class's mean.
+
+    Parameters
+    ----------
+    means : Tensor, shape (K, r)
+        Class means :math:`\mu_k`, K at least 2.
+
+    Returns
+    -------
+    Tensor, shape (K,), float64
+        :math:`\Delta_k`, the distance between the convex hull of :math:`\mu_j, j \ne k`, and the
+        ray :math:`\{\nu \mu_k : \nu \ge 0\}`. Zero where they meet.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the means are not a finite floating-point matrix with at least two rows.
+
+    Notes
+    -----
+    By duality :math:`1 / \Delta_k` is the norm of the shortest b with :math:`\mu_j^\top b \le -1`
+    for all other classes and :math:`\mu_k^\top b \ge 0`; it is found by non-negative least squares.
+    If the means are linearly independent, with smallest singular value s, then
+    :math:`\Delta_k \ge s / \sqrt{K - 1}`.
+
+    References
+    ----------
+    Lawson and Hanson (1974), chapter 23, for the reduction to non-negative least squares.
+
+    Examples
+    --------
+    For two means it is the norm of the other one, times the sine of the angle where this is acute.
+
+    >>> mean_margins(torch.tensor([[2.0, 0.0], [-0.6, 0.8]])).round(decimals=6)
+    tensor([1., 2.], dtype=torch.float64)
+    >>> mean_margins(torch.tensor([[2.0, 0.0], [0.6, 0.8]])).round(decimals=6)
+    tensor([0.8000, 1.6000], dtype=torch.float64)
+    """
+    means = checked_means(means)
+    rows = means.cpu().numpy()
+    scale = np.linalg.norm(rows, axis=1).max()
+    if scale == 0:
+        return torch.zeros(len(rows), dtype=torch.float64)
+    margins = []
+    for k in range(len(rows)):
+        signed = -rows / scale
+        signed[k] *= -1
+        target = np.zeros(rows.shape[1] + 1)
+        target[-1] = 1
+        wanted = np.ones(len(rows))
+        wanted[k] = 0
+        system = np.vstack([signed.T, wanted])
+        remainder = target - system @ nnls(system, target)[0]
+        # b is -remainder[:-1] / remainder[-1]; without remainder there is none.
+        solvable = remainder[-1] > 1e-12
+        norm = np.linalg.norm(remainder[:-1])
+        margins.append(scale * remainder[-1] / norm if solvable else 0.0)
+    return torch.tensor(margins, dtype=torch.float64)
+
+
+def small_noise_bound(means, samples_per_class, dim, noise):
+    r"""Lower bound of the probability that a class can collapse, by its distance from the others.
+
+    Parameters
+    ----------
+    means : Tensor, shape (K, r)
+        Class means; their coordinates beyond r are zero.
+    samples_per_class : int
+        n, at least 1.
+    dim : int
+        Input dimension d, at least r.
+    noise : float, or sequence or Tensor of them
+        Standard deviation :math:`\sigma > 0` of the noise in every coordinate.
+
+    Returns
+    -------
+    Tensor, shape (…, K) with the shape of ``noise`` in front, float64
+        The bound for every class; zero where d - rank(means) < n, as it needs that room.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of range or the means are not a finite matrix of two or more rows.
+
+    Notes
+    -----
+    The weights are built in two steps: the shortest b that separates the means
+    (:func:`mean_margins`), and a correction orthogonal to all means that makes the outputs of class
+    k equal. Their squared norm is :math:`\|b\|^2 / R` with :math:`R \sim \mathrm{Beta}((d - r - n +
+    1)/2,\, n/2)`, r the rank of the means, and the others' samples, independent of them, are all
+    on the right side with probability at least
+
+    .. math:: P_k \ge E\, \Phi\big(\sqrt R\, \Delta_k / \sigma\big)^{(K - 1) n} .
+
+    The mean over R is taken as a lower sum over 2000 quantiles, so that it stays a bound. With
+    :math:`\Delta_k = 0` it is :math:`2^{-(K-1)n}`, which only says that there is room.
+
+    References
+    ----------
+    Derived in the chapter. Lecture 004 states such bounds for two classes (by the angle of the
+    means) and K classes (by their smallest singular value) without constants.
+
+    Examples
+    --------
+    >>> small_noise_bound(torch.eye(2), 20, dim=60, noise=[0.05, 0.2])
+    tensor([[0.9995, 0.9995],
+            [0.9985, 0.9985]], dtype=torch.float64)
+    """
+    means = checked_means(means)
+    K, n, _ = _checked_counts(len(means), samples_per_class, 1)
+    dim = checks.integer("dim", dim, least=means.shape[1])
+    noise = _checked_noise(noise)
+    room = dim - int(torch.linalg.matrix_rank(means))
+    if room < n:
+        return torch.zeros(*noise.shape, K, dtype=torch.float64)
+    shares = beta.ppf(np.arange(2000) / 2000, (room - n + 1) / 2, n / 2)
+    distances = mean_margins(means).numpy() / noise.numpy()[..., None]
+    right = ndtr(np.sqrt(shares) * distances[..., None])
+    return torch.as_tensor((right ** ((K - 1) * n)).mean(-1))
+
+
+def checked_means(means):
+    """Return class means (K, r) in float64, K at least 2, after checking that they are some.
+
+    Parameters
+    ----------
+    means : Tensor, shape (K, r)
+        What was given.
+
+    Returns
+    -------
+    Tensor, shape (K, r), float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not a finite floating-point matrix with at least two rows.
+
+    Examples
+    --------
+    >>> checked_means(torch.eye(2)).dtype
+    torch.float64
+    """
+    means = checks.tensor("means", means, ("K", "r"))
+    if len(means) < 2:
+        raise checks.wrong("means", "of at least two classes", means)
+    return means.detach().double()
+
+
+def _checked_counts(num_classes, samples_per_class, dim):
+    """Return K and n as integers, and d as an array of any shape."""
+    num_classes = checks.integer("num_classes", num_classes, least=2)
+    samples_per_class = checks.integer("samples_per_class", samples_per_class, least=1)
+    if isinstance(dim, Sequence) and not isinstance(dim, str):
+        dim = np.array(checks.integers("dim", dim, least=1), dtype=int)
+    elif isinstance(dim, Tensor | np.ndarray) and dim.ndim > 0:
+        dim = checks.tensor("dim", dim, kind="integer").cpu().numpy()
+        if (dim < 1).any():
+            raise checks.wrong("dim", "of integers >= 1", int(dim.min()))
+    else:
+        dim = np.array(checks.integer("dim", dim, least=1))
+    return num_classes, samples_per_class, dim
+
+
+def _checked_noise(noise):
+    """Return noise levels, which may be infinite, as a tensor of any shape on the CPU."""
+    expected = "positive numbers"
+    try:
+        levels = torch.as_tensor(noise, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise checks.wrong("noise", expected, noise, TypeError) from None
+    if not (levels > 0).all():
+        raise checks.wrong("noise", expected, float(levels.min()))
+    return levels
