@@ -488,7 +488,7 @@ claims.check("shallow-verified", right, 1, control=wrong)
 # The phase diagrams below need a million such answers, so speed matters. The next figure is from a recorded
 # run. The loop calls HiGHS once per class, as `solve` does, on twenty instances of each size; the batch holds
 # two hundred. For large $n$ most of the difference comes from one idea, to remove the equations first: HiGHS
-# itself gains a factor of about 5 at $n = 30$ and 15 at $n = 100$ when it is given only the inequalities for
+# itself gains a factor of about 5 at $n = 30$ and 20 at $n = 100$ when it is given only the inequalities for
 # $y$ in $\beta = \beta_0 + T y$, the columns of $T$ spanning the directions $\xi$. For small $n$ most of it
 # is the price of calling a solver once per class.
 
