@@ -594,6 +594,33 @@ def test_a_matrix_is_said_to_stretch_only_as_much_as_it_does(seed, rows, columns
     assert proofs.stretches(blocks, mixed).tolist() == [False, rows >= columns] * 3
 
 
+@pytest.mark.parametrize("factor", [1e-250, 1e-12, 1.0, 1e12, 1e250])
+def test_a_certificate_is_a_proof_in_any_scale(factor):
+    inputs, _, result = mixed_clouds(batch=(20,))
+    infeasible = result.verdict[:, 0] < 0
+    samples, certificate = inputs[infeasible], factor * result.certificate[infeasible, 0]
+    targets = torch.ones(len(samples), 4, dtype=F64)
+    systems = proofs.Systems(samples, samples.norm(dim=-1), targets)
+    weights = torch.full((len(samples), 7), math.nan, dtype=F64)
+    normalized = proofs.normalized(systems, certificate)
+    gain = normalized[:, :4].sum(1)
+    assert ((gain >= 2) & (gain < 4.01)).all()
+    found = solver._proved(systems, weights, normalized, TOL, closely=True)
+    assert len(samples) > 5 and (found.verdict < 0).all()
+
+
+def test_a_coordinate_of_a_sample_that_is_hardly_needed_counts():
+    """One of many samples of the certificate has the first coordinate, with the least weight."""
+    samples = torch.zeros(1, 40, 2, dtype=F64)
+    samples[0, :, 1] = 1
+    samples[0, -1] = torch.tensor([1, 0], dtype=F64)
+    systems = proofs.Systems(samples, samples.norm(dim=-1), torch.ones(1, 1, dtype=F64))
+    certificate = torch.full((1, 40), -1 / 38, dtype=F64)
+    certificate[0, 0], certificate[0, -1] = 1, -1e-9
+    rows = torch.cat(proofs.rows_of_certificates(systems, certificate), 1)
+    assert torch.linalg.svdvals(rows[0])[-1] < 1e-6
+
+
 def test_nothing_is_proved_by_numbers_that_are_none():
     inputs, _, _ = mixed_clouds(batch=(2,))
     samples = torch.cat([inputs, inputs])
