@@ -480,7 +480,7 @@ def measurements(x, y):
 EPOCHS = 480 if DATASET == "digits" else 150
 SGD = {
     "optimizer": "sgd",
-    "lr": 0.05,
+    "lr": 0.02,
     "epochs": EPOCHS,
     "milestones": [EPOCHS * 5 // 6],
 }
@@ -555,10 +555,10 @@ fit, guess = ends["train accuracy"], accuracy(untrained, x_train, y_train)
 claims.check("collapse-terminal-phase", fit, 1, control=guess)
 claims.check("collapse-nc1", ends["nc1"], below=0.03, control=without["nc1"])
 control = [without["nc2"], random_nc2]
-claims.check("collapse-nc2", ends["nc2"], below=0.125, control=control)
+claims.check("collapse-nc2", ends["nc2"], below=0.11, control=control)
 control = [without["nc2 of W"], random_nc2]
-claims.check("collapse-nc2-classifier", ends["nc2 of W"], below=0.12, control=control)
-claims.check("collapse-nc3", ends["nc3"], below=0.12, control=without["nc3"])
+claims.check("collapse-nc2-classifier", ends["nc2 of W"], below=0.1, control=control)
+claims.check("collapse-nc3", ends["nc3"], below=0.11, control=without["nc3"])
 claims.check("collapse-nc4", ends["nc4"], below=0.01, control=before[-1])
 
 
@@ -664,7 +664,7 @@ def memorise(x, y, width, epochs, weight_decay=5e-3):
     seed_everything(0)
     widths = [x[0].numel(), *[width * SCALE] * 5, K]
     net = MLP(widths, batch_norm=True).to(DEVICE)
-    options = SGD | {"epochs": epochs, "milestones": [epochs * 3 // 4]}
+    options = SGD | {"lr": 0.05, "epochs": epochs, "milestones": [epochs * 3 // 4]}
     options |= {"batch_size": 250, "weight_decay": weight_decay, "every": epochs}
     return train(net, x, y, **options, metrics=measurements(x, y))
 
