@@ -142,7 +142,8 @@ def test_the_claims_page_has_a_row_for_every_claim():
     shown = {}
     for section in article.find_all("section")[1:]:
         for row in section.find("tbody").find_all("tr"):
-            shown[row["id"]] = section["id"], [cell.get_text(" ", strip=True) for cell in row("td")]
+            cells = [cell.get_text(" ", strip=True).replace("’", "'") for cell in row("td")]
+            shown[row["id"]] = section["id"], cells
     assert shown.keys() == {f"claim-{name}" for name in registry()}
     for name, claim in registry().items():
         place, (statement, source, measured, bar, control) = shown[f"claim-{name}"]
