@@ -99,8 +99,8 @@ class NeuralCollapse(Metric):
     means : Tensor, shape (K, d), optional
         Class means, of a first pass over the same features. Without them this pass is the only one.
     classifier : Tensor, shape (K, d), optional
-        Weights of the last layer, read at each :meth:`compute`: pass ``head.weight`` itself and the
-        metric follows the training.
+        Weights of the last layer: pass ``head.weight`` itself and the metric follows the training.
+        They are read at each :meth:`compute`, and for nc4 at each :meth:`update`.
     bias : Tensor, shape (K,), optional
         Its bias.
     **kwargs
@@ -117,7 +117,8 @@ class NeuralCollapse(Metric):
     A single pass keeps counts, class means, class variances and the scatter. A batch is centred
     around its own means first, so that its scatter can be computed in the precision of the
     features, and is then merged in float64 by the parallel-axis rule. That keeps the digits that
-    the usual difference of second moments loses once features collapse.
+    the usual difference of second moments loses once features collapse. In float32, distances from
+    the means must lie between 1e-18 and 1e18, or their squares leave the range of the type.
 
     References
     ----------

@@ -227,7 +227,7 @@ def nc3(classifier, class_means):
     Returns
     -------
     Tensor, 0-d
-        Between 0 (if the centred means form a simplex ETF and W is a multiple of them, but not only
+        Between 0 (if the centred means form a simplex ETF and W is a positive multiple, not only
         then: what W has orthogonal to the centred means goes unseen) and 2.
 
     Raises
