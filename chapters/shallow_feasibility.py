@@ -390,7 +390,7 @@ claims.check(
 #
 # Floating point ends near a solution or a certificate, not on it. So what is found must *prove* its answer.
 # Let $r = \mathbf 1 - X_k \beta$ and $e = X_k^\top u - X_{-k}^\top v$ be what the two leave, with bounds of
-# their own rounding, and $\sigma(A)$ the smallest singular value of $A$: it stretches every vector as much.
+# their own rounding, and $\sigma(A)$ the smallest singular value of $A$: it stretches every vector at least so much.
 #
 # - Weights: for linearly independent samples of the class, $X_k \beta = \mathbf 1$ has an exact solution within
 #   $\|r\| / \sigma(X_k^\top)$ of $\beta$. It is feasible if all other outputs are below zero by enough.
@@ -398,9 +398,9 @@ claims.check(
 #   |x_j^\top \beta|$. The matrix $Z$ of the rows $x_i$ of the class and $v_j x_j$ of the others stretches it to
 #   no more, and $e^\top \beta \le \|e\| \|\beta\|$. So there is no such $\beta$ if $\sigma(Z) > \|e\|$.
 #
-# Ties leave no room for that; they are settled in rational numbers if there are not too many. Any other class
-# is *undecided*: `verdict` is 1, −1 or 0 for it, and `feasible` refuses to say True or False. `weights` and
-# `certificate` ($u$ and $-v$ at the places of their samples) hold the proofs.
+# Ties leave no room for that. Most are settled in rational numbers if the problem is small; what remains is
+# *undecided*. `verdict` is 1, −1 or 0 (undecided), and `feasible` raises an error if any class is undecided.
+# `weights` and `certificate` ($u$ and $-v$ at the places of their samples) hold the proofs.
 #
 # A proof can be checked by anybody. Three classes of two samples with small integers, for instance, have
 # certificates that are simple fractions, so Python's `Fraction` finds what they leave: nothing at all.

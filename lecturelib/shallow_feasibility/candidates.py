@@ -188,7 +188,9 @@ def _largest_margin(A, w, B):
         # Lagrange multipliers prove that no larger margin exists, hence no zero one if t < 0.
         return solution.x[:d], solution.eqlin.marginals, (-solution.ineqlin.marginals).clip(min=0)
     # Equations without a solution: what is left of w is a certificate.
-    return np.full(d, math.nan), w - A @ np.linalg.lstsq(A, w, rcond=None)[0], np.zeros(m)
+    with np.errstate(invalid="ignore", over="ignore"):
+        left = w - A @ np.linalg.lstsq(A, w, rcond=None)[0]
+    return np.full(d, math.nan), left, np.zeros(m)
 
 
 def class_program(own, targets, others):

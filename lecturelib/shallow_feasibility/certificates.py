@@ -14,6 +14,9 @@ __all__ = ["Feasibility", "labelled_samples", "verify_feasibility"]
 # A sum of k products is wrong by at most about k times this, in parts of the sum of their sizes.
 UNIT_ROUNDOFF = torch.finfo(torch.float64).eps / 2
 
+# A product that underflows is wrong by no more than this.
+LEAST = math.ulp(0.0)
+
 
 @dataclass(frozen=True, eq=False)
 class Feasibility(Movable):
@@ -35,7 +38,8 @@ class Feasibility(Movable):
         Of weights, the largest :math:`|X_k \beta - 1|`, or the largest output of another sample if
         that had the length of the shortest sample of the class. Of a certificate, the length of
         :math:`X^\top c` in that unit. For the lengths, coordinates are scaled by powers of two to
-        largest entries in [1/2, 1).
+        largest entries in [1/2, 1), unless an entry would underflow. A proof with denormal numbers
+        is measured before it is rounded to them.
 
     Examples
     --------
@@ -138,8 +142,14 @@ def verify_feasibility(inputs, labels, result, *, tol=1e-6):
             "{}, {} and {}, got {}, {} and {}".format(*needed, *map(tuple, given))
         )
     _, exponents = torch.frexp(samples.abs().amax(-2, keepdim=True))
-    scaled = torch.ldexp(samples, -exponents.clamp(-1000, 1000))
-    lengths = scaled.norm(dim=-1)
+    exponents = exponents.clamp(-1000, 1000)
+    scaled = torch.ldexp(samples, -exponents)
+    underflow = (torch.ldexp(scaled, exponents) != samples).flatten(-2).any(-1)
+    scaled = torch.where(underflow[..., None, None], samples, scaled)
+    peaks = scaled.abs().amax(-1)
+    peaks = peaks.masked_fill(peaks == 0, 1)
+    # Squares of small numbers must not vanish: only zeros have length zero.
+    lengths = peaks * (scaled / peaks[..., None]).norm(dim=-1)
     proved = []
     for k, own in enumerate(members):
         unit = torch.where(own & (lengths > 0), lengths, math.inf).amin(-1, keepdim=True)
@@ -159,9 +169,9 @@ def _missed_by_weights(samples, weights, own, scale):
     """Return the largest misfit of weights (…, d), outputs (…, N) being multiplied by a scale."""
     outputs = torch.einsum("...nd, ...d -> ...n", samples, weights)
     sizes = torch.einsum("...nd, ...d -> ...n", samples.abs(), weights.abs())
-    errors = (samples.shape[-1] + 2) * UNIT_ROUNDOFF * sizes
+    errors = (samples.shape[-1] + 2) * UNIT_ROUNDOFF * sizes + samples.shape[-1] * LEAST
     missed = torch.where(own, (outputs - 1).abs() + errors, (outputs + errors).clamp_min(0))
-    return (scale * missed).amax(-1)
+    return (scale * missed).masked_fill(missed == 0, 0).amax(-1)  # the scale may be infinite
 
 
 def _missed_by_certificate(samples, certificate, own, unit):
@@ -169,10 +179,13 @@ def _missed_by_certificate(samples, certificate, own, unit):
     relative = (samples.shape[-2] + 2) * UNIT_ROUNDOFF
     remainder = torch.einsum("...nd, ...n -> ...d", samples, certificate).abs()
     remainder += relative * torch.einsum("...nd, ...n -> ...d", samples.abs(), certificate.abs())
+    # Where all products are with a zero, nothing is rounded; elsewhere they may underflow.
+    rounded = ((samples != 0) & (certificate != 0)[..., None]).any(-2)
+    remainder += rounded * samples.shape[-2] * LEAST
     inside = certificate.masked_fill(~own, 0)
     total = (inside.sum(-1) - 1).abs() + relative * inside.abs().sum(-1)
     signs = torch.where((certificate.masked_fill(own, 0) > 0).any(-1), math.inf, 0.0)
-    return (remainder.norm(dim=-1) / unit.squeeze(-1)).maximum(total).maximum(signs)
+    return (remainder / unit).norm(dim=-1).maximum(total).maximum(signs)
 
 
 def labelled_samples(inputs, labels):

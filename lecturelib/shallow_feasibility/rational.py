@@ -70,6 +70,8 @@ def rational_certificate(A, w, B, guess):
     array([ 1., -1.])
     """
     n = len(A)
+    if not np.isfinite(guess).all():
+        return None
     gain = w @ guess[:n]
     if not gain > ZEROS[0] * np.abs(guess).max():
         return None

@@ -80,8 +80,10 @@ def nc_feasibility(inputs, labels, *, bias=False, tol=1e-6, method="newton"):
       where the rows of Z are the samples of the class and :math:`v_j x_j` of the others.
 
     Where neither holds, for ties as integers, duplicates or low rank have, small problems are
-    settled in rational numbers. Problems with no room for rounding that are too large for that,
-    and those whose weights are too long to be written in float64 to within ``tol``, are undecided.
+    settled in rational numbers where floating point ends near enough. What has no room for rounding
+    is else undecided: large problems, and those whose weights or certificates are very long, about
+    1e6 times the shortest. The proofs need IEEE arithmetic, so denormal numbers must not be flushed
+    (:func:`torch.set_flush_denormal`).
 
     On the CPU it runs on one thread.
 

@@ -107,6 +107,22 @@ def test_false_proofs_that_floating_point_could_take_for_true_are_refused():
     assert verify_feasibility(inputs, labels, short, tol=0.5).tolist() == [False, False]
 
 
+@pytest.mark.parametrize("tol", [1e-12, 1e-6, 0.9])
+@pytest.mark.parametrize(
+    ("inputs", "proof"),
+    [
+        ([[1, 0], [1e-170, 0]], {"weights": [1, 0]}),
+        ([[1e200, 0], [1e-200, 0]], {"weights": [1e-200, 0]}),
+        ([[1e-170, 0], [-1, 0], [0, -1]], {"certificate": [1, 0, 0]}),
+    ],
+)
+def test_lengths_whose_squares_underflow_are_no_zeros(inputs, proof, tol):
+    labels = torch.tensor([0, 1, 1][: len(inputs)])
+    inputs = torch.tensor(inputs, dtype=F64)
+    false = forged(inputs, labels, **proof)
+    assert not verify_feasibility(inputs, labels, false, tol=tol)[0]
+
+
 def test_verification_needs_data_of_the_right_shape():
     inputs, labels, result = mixed_clouds()
     for data, names in [
