@@ -63,6 +63,13 @@ def test_all_cells_ran_in_order(notebook):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
 
 
+def test_what_a_cell_prints_is_stored_in_one_piece(notebook):
+    """The site looks for whole lines in it."""
+    for cell in notebook.cells:
+        streams = [output.name for output in cell.get("outputs", []) if "name" in output]
+        assert len(streams) == len(set(streams))
+
+
 def test_outputs_are_the_same_on_any_machine(notebook):
     assert set(notebook.metadata) == {"kernelspec"}
     for cell in notebook.cells:

@@ -34,6 +34,7 @@ def execute(script):
         notebook,
         timeout=1200,
         record_timing=False,
+        coalesce_streams=True,  # where a line was cut is chance
         resources={"metadata": {"path": str(CHAPTERS)}},
     )
     client.execute()

@@ -199,7 +199,7 @@ def check(
         line += f"; {claim.control} {demand.shown(controls)}"
     line += ")"
     if not problems:
-        print("∴" if claim.status == "arithmetic" else "✓", line)
+        print(f"{'∴' if claim.status == 'arithmetic' else '✓'} {line}")
     elif _strict:
         raise ClaimError(f"{line}, but {' and '.join(problems)}")
     else:
