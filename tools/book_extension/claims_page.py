@@ -1,20 +1,12 @@
-"""Sphinx extension of this book.
+"""The claims page, and the links between its rows and the lines that check them.
 
-Five rules it enforces on every build:
-
-- the claims page is made from the registry (`lecturelib/claims`) and from the lines that the
-  chapters' stored outputs show, so it cannot say anything else;
-- a ✓ line in a chapter links to its row on that page, the row links back, and so does every
-  ``{claim}`` in the text, which must name a registered claim;
-- mathematics is typeset by a MathJax that lies in the site itself, without the parts nobody loads;
-- no page carries the scripts of thebe, which would start code from other hosts;
-- no button leads to the placeholder address that the repository has before it is published.
+The page is made from the registry (`lecturelib/claims`) and the lines that the chapters' stored
+outputs show, so it cannot say anything else. A ✓ line in a chapter links to its row, the row links
+back, and so does every ``{claim}`` in the text, which must name a registered claim.
 """
 
-import importlib.util
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -22,21 +14,12 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.util.docutils import ReferenceRole, SphinxDirective
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # The book is built where the library is not installed: its registry needs no other package.
 sys.path.insert(0, str(ROOT))
 
 from lecturelib.claims import STATUSES, registry  # noqa: E402
 
-# MathJax's main file, its fonts, TeX packages loaded on demand, and speech for screen readers.
-MATHJAX = [
-    "tex-chtml.js",
-    "output",
-    "input/tex",
-    "a11y",
-    "sre/mathmaps/base.json",
-    "sre/mathmaps/en.json",
-]
 CHECKED = re.compile(r"^[✓∴] ([a-z0-9-]+)(?=: )", re.MULTILINE)
 COLUMNS = {"Claim": 40, "Source": 22, "Measured": 14, "Bar": 10, "Control": 14}
 
@@ -192,54 +175,8 @@ def link_checked_lines(app, doctree):
         block.rawsource = ""  # a block that shows its source would be drawn without its links
 
 
-def skip_constants_and_imports(app, what, name, obj, skip, options):
-    """Leave out of the API pages module constants, whose values are long, and what is imported.
-
-    What a package imports from its own inner modules is not foreign to it.
-    """
-    foreign = getattr(obj, "imported", False)
-    if foreign:
-        package = obj.id.rpartition(".")[0]
-        foreign = not obj.obj["original_path"].startswith(f"{package}.")
-    return skip or foreign or getattr(obj, "type", None) == "data"
-
-
-def configure(app, config):
-    """Use the site's own MathJax, never thebe, one header, and no buttons without an address."""
-    app.connect("autodoc-skip-member", skip_constants_and_imports)
-    config.mathjax_path = "mathjax/tex-chtml.js"
-    for listeners in list(app.events.listeners.values()):
-        for listener in list(listeners):
-            name = getattr(listener.handler, "__name__", "")
-            if name in {"init_thebe_core", "update_thebe_context"}:
-                app.disconnect(listener.id)
-    options = config.html_theme_options
-    # The theme's parent would draw a second header bar, with a second search field.
-    options.update(navbar_start=[], navbar_center=[], navbar_end=[], navbar_persistent=[])
-    if ".invalid/" in options.get("repository_url", ""):
-        options.update(use_repository_button=False, repository_url="", launch_buttons={})
-
-
-def copy_mathjax(app, exception):
-    """Copy the parts of MathJax that a page can load into the built site."""
-    if exception is not None or app.builder.format != "html":
-        return
-    [package] = importlib.util.find_spec("sphinx-mathjax-offline").submodule_search_locations
-    for part in MATHJAX:
-        source = Path(package, "static", "mathjax", part)
-        target = Path(app.outdir, "_static", "mathjax", part)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
-        else:
-            shutil.copy(source, target)
-
-
 def setup(app):
     """Register with Sphinx."""
     app.add_role("claim", ClaimRole())
     app.add_directive("claims", ClaimsPage)
-    app.connect("config-inited", configure, priority=900)
     app.connect("doctree-read", link_checked_lines)
-    app.connect("build-finished", copy_mathjax)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
