@@ -192,11 +192,13 @@ def test_nothing_is_cut_at_any_width(browser, width):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1400, 390])
-def test_a_filtered_page_is_accessible(browser, width, theme):
+@pytest.mark.parametrize(
+    ("fragment", "width"), [("#words=tetrahedron", 390), ("#claim-collapse-nc1", 1400)]
+)
+def test_an_open_page_is_accessible(browser, fragment, width, theme):
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)
     page = context.new_page()
-    page.goto(f"{PAGE.as_uri()}#words=collapse")
+    page.goto(f"{PAGE.as_uri()}{fragment}")
     found = Axe().run(page, context="article").response["violations"]
     context.close()
     assert not [v["id"] for v in found if v["impact"] in {"serious", "critical"}]

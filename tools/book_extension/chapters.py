@@ -52,9 +52,11 @@ class Chapter:
     @property
     def times(self):
         """How long it takes to read and to run, in words."""
-        return re.match(
-            r"reading, (.*?); running, (.*?)(?: on .*?)?\. ?", self.entry("Time")
-        ).groups()
+        words = self.entry("Time")
+        found = re.match(r"reading, (.*?); running, (.*?)(?: on .*?)?\.", words)
+        if found is None:
+            raise ExtensionError(f"chapters/{self.name}: no times to read and to run in {words!r}")
+        return found.groups()
 
     @property
     def prerequisites(self):

@@ -73,10 +73,14 @@ class CheckedLine(SphinxDirective):
 
     def run(self):
         """Return the line, the claim's name a link to its row."""
-        claim = registry()[self.arguments[0]]
-        mark, _, rest = checked_lines(Chapter(claim.chapter))[claim.name].partition(claim.name)
-        name = link(f"claim-{claim.name}", claim.name)
-        line = nodes.paragraph("", "", nodes.Text(mark), name, nodes.Text(rest))
+        [name] = self.arguments
+        if name not in registry() or registry()[name].status == "quoted":
+            raise self.error(f"claim {name!r} is not one that a chapter checks")
+        chapter = Chapter(registry()[name].chapter)
+        self.env.note_dependency(str(chapter.path))
+        mark, _, rest = checked_lines(chapter)[name].partition(name)
+        to_claim = link(f"claim-{name}", name)
+        line = nodes.paragraph("", "", nodes.Text(mark), to_claim, nodes.Text(rest))
         return [nodes.block_quote("", line, classes=["checked-line"])]
 
 

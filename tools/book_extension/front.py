@@ -40,15 +40,10 @@ class Cover(SphinxDirective):
         titles = dict(line.split(": ", 1) for line in self.content[:gap])
         parts = [html('<figure class="cover"><div class="frames">')]
         for k, (title, alt) in enumerate(titles.items()):
-            image = nodes.image(
-                uri=self.arguments[0], alt=alt, classes=["dark-light", f"frame-{k}"]
-            )
-            image["candidates"] = {"*": self.arguments[0]}
-            parts += [
-                html("<figure>"),
-                image,
-                html(f"<figcaption>{escape(title)}</figcaption></figure>"),
-            ]
+            classes = ["dark-light", f"frame-{k}"]  # the theme puts no white panel behind the first
+            image = nodes.image(uri=self.arguments[0], alt=alt, classes=classes)
+            words = html(f"<figcaption>{escape(title)}</figcaption></figure>")
+            parts += [html("<figure>"), image, words]
         caption = nodes.Element()
         self.state.nested_parse(self.content[gap + 1 :], self.content_offset + gap + 1, caption)
         return [*parts, html("</div><figcaption>"), *caption, html("</figcaption></figure>")]
