@@ -17,7 +17,8 @@ CUT = """
   const room = document.querySelector(".bd-article-container").getBoundingClientRect();
   const box = (element.querySelector(":scope > mjx-math") ?? element).getBoundingClientRect();
   const cut = getComputedStyle(element).overflowX !== "visible";
-  return cut && element.scrollWidth > element.clientWidth + 1 || box.right > room.right + 1 || box.left < room.left - 1;
+  return cut && element.scrollWidth > element.clientWidth + 1
+    || box.right > room.right + 1 || box.left < room.left - 1;
 }).map((element) => element.outerHTML.slice(0, 120))
 """
 # A long formula inside a line belongs on a line of its own, where it can scroll.

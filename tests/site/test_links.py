@@ -10,7 +10,6 @@ import pytest
 from site_pages import CONTENT, PAGES, ROOT, SITE, ids, page_name, soup
 
 import lecturelib
-from lecturelib.claims import STATUSES, registry
 
 # Elements and attributes through which a browser fetches something by itself.
 RESOURCES = {
@@ -112,41 +111,6 @@ def test_no_directive_is_left_unparsed(page):
     strings = soup(page).find("article").find_all(string=True)
     text = "".join(s for s in strings if not literal & {parent.name for parent in s.parents})
     assert not re.search(r":::|\{(?:prf:)?\w+\}`|\]\(", text)
-
-
-def test_the_claims_page_has_a_row_for_every_claim():
-    article = soup(SITE / "backmatter" / "claims.html").find("article")
-    titles = {section["id"]: section.h2.get_text() for section in article.find_all("section")[1:]}
-    shown = {}
-    for section in article.find_all("section")[1:]:
-        for row in section.find("tbody").find_all("tr"):
-            cells = [cell.get_text(" ", strip=True).replace("’", "'") for cell in row("td")]
-            shown[row["id"]] = section["id"], cells
-    assert shown.keys() == {f"claim-{name}" for name in registry()}
-    for name, claim in registry().items():
-        place, (statement, source, measured, bar, control) = shown[f"claim-{name}"]
-        assert place == f"claims-{claim.chapter.replace('_', '-')}" and titles[place]
-        assert claim.statement in statement and name in statement and source == claim.source
-        if claim.status == "quoted":
-            assert measured == bar == control == ""
-        else:
-            assert measured.startswith(f"{claim.quantity}: ") and bar
-            assert bool(control) == bool(claim.control) and control.startswith(claim.control)
-        if claim.status != "checked":
-            assert STATUSES[claim.status] in statement
-
-
-def test_claims_and_the_lines_that_check_them_link_to_each_other():
-    page = SITE / "backmatter" / "claims.html"
-    rows = {row["id"]: row for row in soup(page).find_all("tr", id=True)}
-    for name, claim in registry().items():
-        if claim.status == "quoted":
-            continue
-        chapter = f"../chapters/{claim.chapter}.html#check-{name}"
-        assert rows[f"claim-{name}"].find("a", href=chapter)
-        line = soup(SITE / "chapters" / f"{claim.chapter}.html").find(id=f"check-{name}")
-        assert line.find_parent("pre") and line.get_text() == name
-        assert line.find("a")["href"] == f"../backmatter/claims.html#claim-{name}"
 
 
 def test_the_library_page_has_every_public_name():

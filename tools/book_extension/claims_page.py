@@ -5,23 +5,24 @@ outputs show, so it cannot say anything else. A ✓ line in a chapter links to i
 back, and so does every ``{claim}`` in the text, which must name a registered claim.
 """
 
-import json
 import re
 import sys
-from pathlib import Path
+from collections import Counter
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
-from sphinx.util.docutils import ReferenceRole, SphinxDirective
+from sphinx.util.docutils import ReferenceRole, SphinxDirective, SphinxRole
 
-ROOT = Path(__file__).resolve().parents[2]
+from book_extension.chapters import ROOT, Chapter, chapters
+
 # The book is built where the library is not installed: its registry needs no other package.
 sys.path.insert(0, str(ROOT))
 
-from lecturelib.claims import STATUSES, registry  # noqa: E402
+from lecturelib.claims import STATUSES, registry
 
 CHECKED = re.compile(r"^[✓∴] ([a-z0-9-]+)(?=: )", re.MULTILINE)
-COLUMNS = {"Claim": 40, "Source": 22, "Measured": 14, "Bar": 10, "Control": 14}
+LECTURE = re.compile(r"\b00[0-4]\b")
+MARKS = {"checked": "✓", "full-scale": "✓", "arithmetic": "∴", "quoted": "“"}
 
 
 def link(target, content):
@@ -52,88 +53,110 @@ class ClaimRole(ReferenceRole):
         return [link(f"claim-{self.target}", content(text=self.title, classes=["claim"]))], []
 
 
+class ClaimsCountRole(SphinxRole):
+    """``{claims-count}`checked, full-scale```: how many claims have one of these statuses."""
+
+    def run(self):
+        """Return the number, or complain about a word that is no status."""
+        statuses = set(self.text.split(", "))
+        if unknown := statuses - STATUSES.keys():
+            message = f"no status of a claim: {', '.join(sorted(unknown))}"
+            error = self.inliner.reporter.error(message, line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, error)], [error]
+        return [nodes.Text(str(sum(c.status in statuses for c in registry().values())))], []
+
+
+class CheckedLine(SphinxDirective):
+    """``{checked-line} name``: what a chapter prints where it checks a claim."""
+
+    required_arguments = 1
+
+    def run(self):
+        """Return the line, the claim's name a link to its row."""
+        [name] = self.arguments
+        if name not in registry() or registry()[name].status == "quoted":
+            raise self.error(f"claim {name!r} is not one that a chapter checks")
+        chapter = Chapter(registry()[name].chapter)
+        self.env.note_dependency(str(chapter.path))
+        mark, _, rest = checked_lines(chapter)[name].partition(name)
+        to_claim = link(f"claim-{name}", name)
+        line = nodes.paragraph("", "", nodes.Text(mark), to_claim, nodes.Text(rest))
+        return [nodes.block_quote("", line, classes=["checked-line"])]
+
+
 class ClaimsPage(SphinxDirective):
-    """``{claims}``: a section for each chapter, in the order of the book, a row for each claim."""
+    """``{claims}``: a section for each chapter, in the order of the book, an item for each claim.
+
+    The items are folded below the section's counts; a browser opens a fold for a link or a search
+    that leads into it. `_static/claims.js` filters by the classes and texts that are written here.
+    """
 
     def run(self):
         """Build the sections from the registry and the stored outputs."""
-        chapters = {}
+        claims = {}
         for claim in registry().values():
-            chapters.setdefault(claim.chapter, []).append(claim)
+            claims.setdefault(claim.chapter, []).append(claim)
         for path in (ROOT / "lecturelib" / "claims").iterdir():
             self.env.note_dependency(str(path))
-        ordered = re.findall(r"file: chapters/(\w+)", (ROOT / "_toc.yml").read_text("utf-8"))
-        sections = [self.section(chapter, chapters[chapter]) for chapter in ordered]
-        contents = nodes.bullet_list()
-        for section, chapter in zip(sections, ordered, strict=True):
-            counts = dict.fromkeys(STATUSES, 0)
-            for claim in chapters[chapter]:
-                counts[claim.status] += 1
-            words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-            title = section.next_node(nodes.title).astext()
-            entry = nodes.reference("", title, refid=section["ids"][0], internal=True)
-            contents += nodes.list_item(
-                "", nodes.paragraph("", "", entry, nodes.Text(f": {words}"))
-            )
-        return [contents, *sections]
+        controls = nodes.container(classes=["claims-filter"])
+        sections = [self.section(chapter, claims[chapter.name]) for chapter in chapters()]
+        return [controls, *sections]
 
     def section(self, chapter, claims):
-        """Return one chapter's section: title, link, table."""
-        notebook = ROOT / "chapters" / f"{chapter}.ipynb"
-        self.env.note_dependency(str(notebook))
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        title = "".join(cells[0]["source"]).partition("\n")[0].removeprefix("# ")
-        section = nodes.section(ids=[f"claims-{chapter.replace('_', '-')}"])
-        section += nodes.title(text=title)
-        to_chapter = pending_xref(
-            "",
-            nodes.inline(text=title),
-            refdomain="std",
-            reftype="doc",
-            reftarget=f"/chapters/{chapter}",
-            refexplicit=True,
-        )
-        section += nodes.paragraph("", "", nodes.Text("From the chapter "), to_chapter)
-        body = nodes.tbody()
-        shown = checked_lines(cells)
-        for claim in claims:
-            body += self.row(claim, shown.get(claim.name))
-        head = nodes.thead("", table_row(nodes.paragraph(text=name) for name in COLUMNS))
-        columns = [nodes.colspec(colwidth=width) for width in COLUMNS.values()]
-        group = nodes.tgroup("", *columns, head, body, cols=len(COLUMNS))
-        section += nodes.table("", group, classes=["claims"])
+        """Return one chapter's section: title, counts, and folded below them the claims."""
+        self.env.note_dependency(str(chapter.path))
+        name = f"claims-{chapter.name.replace('_', '-')}"
+        section = nodes.section(ids=[name], classes=["claims-section"])
+        section += nodes.title(text=chapter.title)
+        set_label(self.env, name, self.env.docname)
+        counts = Counter(claim.status for claim in claims)
+        words = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+        opening = f"<summary>{len(claims)} claims: {words}</summary>"
+        section += nodes.raw("", f'<details class="claims">{opening}', format="html")
+        section += nodes.paragraph("", "", nodes.Text("From the chapter "), chapter.link())
+        shown = checked_lines(chapter)
+        items = nodes.bullet_list(classes=["claims"])
+        items += [self.item(claim, shown.get(claim.name)) for claim in claims]
+        section += items
+        section += nodes.raw("", "</details>", format="html")
         return section
 
-    def row(self, claim, shown):
-        """Return a claim's row, its name a link to the line that checks it."""
+    def item(self, claim, shown):
+        """Return a claim's item: what it states, what was measured, and who says so."""
+        lectures = LECTURE.findall(claim.source) or ["none"]
+        classes = ["claim", f"status-{claim.status}", *(f"lecture-{name}" for name in lectures)]
+        item = nodes.list_item(ids=[f"claim-{claim.name}"], classes=classes)
+        mark = f'<span class="mark" aria-hidden="true">{MARKS[claim.status]}</span>'
+        mark = nodes.raw("", mark, format="html")
+        item += nodes.paragraph(
+            "", "", mark, nodes.Text(f" {claim.statement}"), classes=["statement"]
+        )
         name = nodes.literal(text=claim.name)
-        statement = nodes.paragraph(text=claim.statement)
-        if shown is None:
-            about = nodes.paragraph("", "", name, nodes.Text(f": {STATUSES[claim.status]}"))
-            measured = ["", "", ""]
-        else:
-            about = nodes.paragraph("", "", link(f"check-{claim.name}", name))
-            if claim.status != "checked":
-                about += nodes.Text(f": {STATUSES[claim.status]}")
-            measured = demand_parts(claim, shown)
-        cells = [[statement, about], *(nodes.paragraph(text=t) for t in (claim.source, *measured))]
-        row = table_row(cells)
-        row["ids"].append(f"claim-{claim.name}")
+        if shown is not None:
+            item += parts(demand_parts(claim, shown), "measurement", labelled=True)
+            name = link(f"check-{claim.name}", name)
+        about = {"name": name, "status": STATUSES[claim.status], "source": claim.source}
+        item += parts(about, "about")
         set_label(self.env, f"claim-{claim.name}", self.env.docname)
-        return row
+        return item
 
 
-def table_row(cells):
-    """Return a row of cells, each a node or a list of nodes."""
-    return nodes.row(
-        "", *(nodes.entry("", *(cell if isinstance(cell, list) else [cell])) for cell in cells)
-    )
+def parts(contents, kind, labelled=False):
+    """Return a paragraph of parts, each of the class that names it, perhaps behind a label."""
+    paragraph = nodes.paragraph(classes=[kind])
+    for name, content in contents.items():
+        part = nodes.inline(classes=[name])
+        if labelled:
+            part += [nodes.inline(text=name, classes=["label"]), nodes.Text(" ")]
+        part += nodes.Text(content) if isinstance(content, str) else content
+        paragraph += [part, nodes.Text(" ")]
+    return paragraph
 
 
-def checked_lines(cells):
-    """Return what the stored outputs show of each claim, by the claim's name."""
+def checked_lines(chapter):
+    """Return what a chapter's stored outputs show of each claim, by the claim's name."""
     lines = {}
-    for cell in cells:
+    for cell in chapter.cells:
         for output in cell.get("outputs", []):
             for line in "".join(output.get("text", [])).splitlines():
                 if match := CHECKED.match(line):
@@ -142,15 +165,15 @@ def checked_lines(cells):
 
 
 def demand_parts(claim, line):
-    """Split a claim's line into what was measured, the bar and the control."""
+    """Split a claim's line into what was measured, the bar and the control, where there is one."""
     demand = line.split(f"{claim.statement} ({claim.quantity}: ", 1)[1].removesuffix(")")
     demand, _, control = (
         demand.partition(f"; {claim.control} ") if claim.control else (demand, "", "")
     )
     marked = re.fullmatch(r"⟨(.*?)⟩ (.*)", demand)
     measured, bar = marked.groups() if marked else (demand, f"= {demand}")
-    shown = f"{claim.control}: {control.strip('⟨⟩')}" if control else ""
-    return f"{claim.quantity}: {measured}", bar, shown
+    shown = {"measured": f"{claim.quantity}: {measured}", "bar": bar}
+    return shown | ({"control": f"{claim.control}: {control.strip('⟨⟩')}"} if control else {})
 
 
 def link_checked_lines(app, doctree):
@@ -178,5 +201,7 @@ def link_checked_lines(app, doctree):
 def setup(app):
     """Register with Sphinx."""
     app.add_role("claim", ClaimRole())
+    app.add_role("claims-count", ClaimsCountRole())
+    app.add_directive("checked-line", CheckedLine)
     app.add_directive("claims", ClaimsPage)
     app.connect("doctree-read", link_checked_lines)
