@@ -1,6 +1,6 @@
 /* Shows what a link leads to while one points at it, focuses it, or after a first tap.
    The links are marked by book_extension/previews.py. Without script or popovers they just lead. */
-(() => {
+document.addEventListener("DOMContentLoaded", () => {
   "use strict";
 
   const article = document.querySelector("article");
@@ -55,6 +55,11 @@
     }
     for (const element of copy.querySelectorAll(CONTROLS)) {
       element.remove();
+    }
+    copy.removeAttribute("role"); // an item of a list, without its list
+    for (const region of copy.querySelectorAll(".scrolls")) {
+      region.classList.remove("scrolls");
+      ["role", "aria-label", "tabindex"].forEach((name) => region.removeAttribute(name));
     }
     for (const element of [copy, ...copy.querySelectorAll("*")]) {
       REFERRING.forEach((name) => element.removeAttribute(name));
@@ -175,4 +180,4 @@
   addEventListener("resize", hide);
 
   article.append(tip);
-})();
+});

@@ -44,7 +44,7 @@ HEADING = "h1, h2, h3, h4, h5, h6, .admonition-title, dt, .label"
 NAMED = {"claim": "claim-", "library": "lecturelib."}
 UNREAD = ".headerlink, .eqno, .cell_output, div.math, summary, button, nav, script, style"
 BLOCKS = "p, li, dt, dd, td, th, div, section, figcaption, pre, blockquote, h1, h2, h3, h4, h5, h6"
-IMPORT = re.compile(r"^(?:import|from) (?:[^(\n]*\([^)]*\)|[^\n]*)\n?", re.MULTILINE)
+IMPORT = re.compile(r"^(?:>>> )?(?:import|from) (?:[^(\n]*\([^)]*\)|[^\n]*)\n?", re.MULTILINE)
 FORMULAS = LatexNodes2Text(math_mode="text")
 
 
