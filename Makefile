@@ -9,12 +9,18 @@ CHAPTERS := $(wildcard chapters/*.ipynb)
 # One thread each keeps the processes of a test run on two cores apart.
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: book serve execute test test-colab bench repository lock clean
+.PHONY: book zip serve execute test test-colab bench repository lock clean
 
 book: .venv/book
 	rm -rf _build
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
+	$(MAKE) --no-print-directory zip
+	cp _build/book.zip _build/html/
 	@echo "The book is built. Open $(CURDIR)/_build/html/index.html"
+
+# The notebooks and the library for a reader to take home: _build/book.zip.
+zip: .venv/book
+	$(BIN)/python tools/bundle.py _build/book.zip
 
 serve: book
 	@echo "The book is at http://localhost:8000 (stop with Ctrl-C)"
