@@ -33,10 +33,10 @@ execute: .venv/test
 test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --ignore=tests/test_site.py
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --ignore=tests/test_site.py --ignore=tests/site
 	$(ONE_THREAD) $(BIN)/python -m pytest --nbval -n 2 --dist loadscope $(CHAPTERS)
 	$(MAKE) --no-print-directory book
-	$(BIN)/python -m pytest -n 2 tests/test_site.py
+	$(BIN)/python -m pytest -n 2 tests/test_site.py tests/site
 
 # The chapters in an environment with Colab's versions; outputs are not compared there.
 test-colab: $(COLAB)/ready

@@ -34,8 +34,8 @@ With Python 3.11 or newer, in this folder:
 
 (On Windows, write `.venv\\Scripts` for `.venv/bin`.) The notebooks take the library from this
 folder, so what you change in `lecturelib` counts. `jupyterlab-myst` draws theorems and exercises as
-the book's pages do. The versions that made the outputs on those pages are in `requirements.txt`: add
-`--constraint requirements.txt` to install exactly these.
+the book's pages do. The versions that made the outputs on those pages are in `requirements.txt`:
+add `--constraint requirements.txt` to install exactly these.
 
 The notebooks come without outputs: run their cells from the top. A chapter takes a minute or two on
 a CPU.
@@ -45,9 +45,9 @@ a CPU.
 The chapters use the handwritten digits that scikit-learn brings. Other data sets (MNIST,
 FashionMNIST, USPS, CIFAR-10 and CIFAR-100) are downloaded once, when you ask for them, and checked
 against published hashes. Without a network, put the files as published into a folder, each data
-set's into a subfolder of its name (`mnist`, `fashion_mnist`, `usps`, `cifar10`, `cifar100`), and name
-the outer folder in the environment variable `LECTURELIB_DATA`. Where a file is missing, the error
-message says its address and its place.
+set's into a subfolder of its name (`mnist`, `fashion_mnist`, `usps`, `cifar10`, `cifar100`), and
+name the outer folder in the environment variable `LECTURELIB_DATA`. Where a file is missing, the
+error message says its address and its place.
 
 ## Licence
 
