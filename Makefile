@@ -9,18 +9,36 @@ CHAPTERS := $(wildcard chapters/*.ipynb)
 # One thread each keeps the processes of a test run on two cores apart.
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: book zip serve execute test test-colab bench repository lock clean
+define BUILD_SITE
+$(BIN)/jupyter-book build . -W -n --keep-going --quiet
+$(BIN)/python tools/bundle.py _build/book.zip
+cp _build/book.zip _build/html/
+endef
+
+.PHONY: book zip pdf publish links serve execute test test-colab bench repository lock clean
 
 book: .venv/book
 	rm -rf _build
-	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
-	$(MAKE) --no-print-directory zip
-	cp _build/book.zip _build/html/
+	$(BUILD_SITE)
 	@echo "The book is built. Open $(CURDIR)/_build/html/index.html"
 
 # The notebooks and the library for a reader to take home: _build/book.zip.
 zip: .venv/book
 	$(BIN)/python tools/bundle.py _build/book.zip
+
+# The whole book on paper: _build/book.pdf, printed by chromium.
+pdf: .venv/pdf
+	$(BIN)/python tools/pdf.py _build/book.pdf
+
+# The site as it is published: it offers the printed book too.
+publish: .venv/pdf
+	rm -rf _build
+	$(BIN)/python tools/pdf.py _build/book.pdf
+	$(BUILD_SITE)
+
+# Do the addresses outside the book still lead somewhere?
+links: .venv/book
+	$(BIN)/jupyter-book build . --builder linkcheck --path-output _build/links --quiet
 
 serve: book
 	@echo "The book is at http://localhost:8000 (stop with Ctrl-C)"
@@ -69,6 +87,10 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint requirements.txt --group book
+	touch $@
+
+.venv/pdf: .venv/book
+	$(BIN)/python -m pip install --quiet --constraint requirements.txt --group pdf
 	touch $@
 
 .venv/test: .venv/book
