@@ -26,14 +26,13 @@ book: .venv/book
 zip: .venv/book
 	$(BIN)/python tools/bundle.py _build/book.zip
 
-# The whole book on paper: _build/book.pdf, printed by chromium.
-pdf: .venv/pdf
+# The whole book on paper: _build/book.pdf, printed by chromium from the built site.
+pdf: .venv/pdf book
 	$(BIN)/python tools/pdf.py _build/book.pdf
 
-# The site as it is published: it offers the printed book too.
-publish: .venv/pdf
-	rm -rf _build
-	$(BIN)/python tools/pdf.py _build/book.pdf
+# The site as it is published. It is built again, as it offers the printed book only now.
+publish: pdf
+	rm -rf _build/html
 	$(BUILD_SITE)
 
 # Do the addresses outside the book still lead somewhere?
@@ -54,6 +53,7 @@ test: .venv/test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --ignore=tests/test_site.py --ignore=tests/site
 	$(ONE_THREAD) $(BIN)/python -m pytest --nbval -n 2 --dist loadscope $(CHAPTERS)
 	$(MAKE) --no-print-directory book
+	-$(BIN)/python tools/pdf.py _build/book.pdf  # what fails here fails again in the next line
 	$(BIN)/python -m pytest -n 2 tests/test_site.py tests/site
 
 # The chapters in an environment with Colab's versions; outputs are not compared there.

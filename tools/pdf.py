@@ -219,10 +219,9 @@ def open_page(browser, path):
     return view
 
 
-def print_page(view):
+def print_page(view, **options):
     """Print a page; return a reader of what came out."""
-    printed = view.pdf(prefer_css_page_size=True, tagged=True)
-    return PdfReader(BytesIO(printed))
+    return PdfReader(BytesIO(view.pdf(prefer_css_page_size=True, **options)))
 
 
 def page_numbers(reader, entries):
@@ -231,6 +230,14 @@ def page_numbers(reader, entries):
     return {
         target: reader.get_destination_page_number(places[target]) + 1 for _, target, _ in entries
     }
+
+
+def print_numbers(view, entries):
+    """Return the page numbers of a first print, made quick by leaving pictures blank."""
+    blank = view.add_style_tag(content="img { visibility: hidden; }")
+    numbers = page_numbers(print_page(view), entries)
+    blank.evaluate("style => style.remove()")
+    return numbers
 
 
 def add_outline(writer, entries, numbers):
@@ -251,9 +258,9 @@ def print_book(browser, site, target):
         page = Path(folder, "book.html")
         page.write_text(html, encoding="utf-8")
         view = open_page(browser, page)
-        numbers = page_numbers(print_page(view), entries)
+        numbers = print_numbers(view, entries)
         view.evaluate(FILL_IN, numbers)
-        reader = print_page(view)
+        reader = print_page(view, tagged=True)
         view.close()
     if page_numbers(reader, entries) != numbers:
         raise RuntimeError("the numbers in the contents moved the pages that they name")
