@@ -246,7 +246,7 @@ def add_outline(writer, entries, numbers):
     for level, target, title in entries:
         words = BeautifulSoup(title, "html.parser").get_text()
         parent = None if level == "h1" else chapter
-        entry = writer.add_outline_item(words, numbers[target] - 1, parent=parent)
+        entry = writer.add_outline_item(title=words, page_number=numbers[target] - 1, parent=parent)
         chapter = entry if level == "h1" else chapter
 
 
