@@ -38,14 +38,22 @@
 # :::
 
 # %% tags=["hide-cell", "nbval-ignore-output"]
-import importlib.util
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 from IPython import get_ipython
 
-# Colab; nothing that is installed changes.
-if importlib.util.find_spec("lecturelib") is None:
+if Path("../lecturelib").is_dir():  # beside the chapters, in book.zip too
+    sys.path.insert(0, str(Path("..").resolve()))
+elif find_spec("lecturelib") is None:  # Colab; nothing that is installed changes
     address = "git+https://repository.invalid/owner/book"
     get_ipython().run_line_magic("pip", f"install --quiet {address}")
+    if find_spec("lecturelib") is None:
+        raise ModuleNotFoundError(
+            "lecturelib could not be installed: download book.zip from the book's site, "
+            "unpack it, and open this notebook in its folder chapters"
+        )
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,8 +1,9 @@
 """Set the address of the repository everywhere it appears.
 
-The rule: `_config.yml` holds the address; the setup cells of the chapters install from that address
-and the README shows badges for it, and they change only by this script. Until the book has a public
-address, a placeholder that can never resolve stands in, and then there are no badges.
+The rule: `_config.yml` holds the address; the setup cells of the chapters install from that
+address, the README shows badges for it and CITATION.cff names it, and they change only by this
+script. The site derives its own address from it when it is built. Until the book has a public
+address, a placeholder that can never resolve stands in, and then nothing else shows one.
 
 usage: python tools/repository.py https://github.com/OWNER/NAME
        python tools/repository.py            (prints the address)
@@ -13,7 +14,8 @@ import sys
 from pathlib import Path
 
 PLACEHOLDER = "https://repository.invalid/owner/book"
-ADDRESS = re.compile(r"https://github\.com/[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
+ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+)")
+CITED = re.compile(r"^(?:repository-code|url): .*\n", re.MULTILINE)
 BADGES = re.compile(r"(<!-- badges -->\n).*?(<!-- /badges -->)", re.DOTALL)
 
 
@@ -22,6 +24,15 @@ def current(root):
     config = (root / "_config.yml").read_text(encoding="utf-8")
     [address] = re.findall(r"^repository:\n  url: (\S+)$", config, re.MULTILINE)
     return address
+
+
+def site_address(repository):
+    """Return where GitHub Pages shows a repository's site; nothing for the placeholder."""
+    match = ADDRESS.fullmatch(repository)
+    if match is None:
+        return ""
+    host, name = f"{match[1].lower()}.github.io", match[2]
+    return f"https://{host}/" if name.lower() == host else f"https://{host}/{name}/"
 
 
 def badges(root, address):
@@ -35,6 +46,14 @@ def badges(root, address):
         f"[![Open {chapter} in Colab]({image})]({notebooks}/blob/main/{chapter}.ipynb)\n"
         for chapter in re.findall(r"file: (chapters/\w+)", toc)
     )
+
+
+def cite(root, address):
+    """Write where the book stands into CITATION.cff; nothing for the placeholder."""
+    path = root / "CITATION.cff"
+    site = site_address(address)
+    lines = f"repository-code: {address}\nurl: {site}\n" if site else ""
+    path.write_text(CITED.sub("", path.read_text(encoding="utf-8")) + lines, encoding="utf-8")
 
 
 def set_address(root, address):
@@ -53,6 +72,7 @@ def set_address(root, address):
                 changed = BADGES.sub(rf"\g<1>{badges(root, address)}\g<2>", changed)
             if changed != text:
                 path.write_text(changed, encoding="utf-8")
+    cite(root, address)
     print(f"the repository's address is now {address}")
 
 

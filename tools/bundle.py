@@ -1,0 +1,94 @@
+"""Bundle what a reader takes home: one archive with the notebooks and the library they use.
+
+The rule: unpacked, the folder `book` runs. It holds the chapters as notebooks without their outputs
+(the pages show those, and the site stays small), all of `lecturelib` with its claims and records,
+and what an installation needs. The notebooks find the library beside them; only other packages have
+to be installed. The same sources give the same bytes: files are sorted and bear one time.
+
+usage: python tools/bundle.py ARCHIVE
+"""
+
+import sys
+import zipfile
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = Path("book")
+COPIED = ["LICENSE", "pyproject.toml", "requirements.txt"]
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first time that an archive can hold
+
+README = """\
+# Low-dimensional structures in deep representation learning
+
+The notebooks of the book and the library they use.
+
+## Run
+
+With Python 3.11 or newer, in this folder:
+
+    python -m venv .venv
+    .venv/bin/python -m pip install . jupyterlab jupyterlab-myst
+    .venv/bin/jupyter lab chapters
+
+(On Windows, write `.venv\\Scripts` for `.venv/bin`.) The notebooks take the library from this
+folder, so what you change in `lecturelib` counts. `jupyterlab-myst` draws theorems and exercises as
+the book's pages do. The versions that made the outputs on those pages are in `requirements.txt`:
+add `--constraint requirements.txt` to install exactly these.
+
+The notebooks come without outputs: run their cells from the top. A chapter takes a minute or two on
+a CPU.
+
+## Data
+
+The chapters use the handwritten digits that scikit-learn brings. Other data sets (MNIST,
+FashionMNIST, USPS, CIFAR-10 and CIFAR-100) are downloaded once, when you ask for them, and checked
+against published hashes. Without a network, put the files as published into a folder, each data
+set's into a subfolder of its name (`mnist`, `fashion_mnist`, `usps`, `cifar10`, `cifar100`), and
+name the outer folder in the environment variable `LECTURELIB_DATA`. Where a file is missing, the
+error message says its address and its place.
+
+## Licence
+
+Code: MIT. Text: CC BY 4.0. See LICENSE.
+"""
+
+
+def without_outputs(path):
+    """Return a notebook as text, with its outputs and counts left out."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return nbformat.writes(notebook) + "\n"
+
+
+def contents(root):
+    """Return the bytes of each file of the archive, by its path there."""
+    files = {Path("README.md"): README.encode()}
+    for path in (root / "chapters").glob("*.ipynb"):
+        files[path.relative_to(root)] = without_outputs(path).encode()
+    library = (root / "lecturelib").rglob("*")
+    for path in [*library, *(root / name for name in COPIED)]:
+        if path.is_file() and "__pycache__" not in path.parts and path.name[0] != ".":
+            files[path.relative_to(root)] = path.read_bytes()
+    return files
+
+
+def bundle(root, archive):
+    """Write the archive."""
+    files = contents(root)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as bundled:
+        for path in sorted(files):
+            entry = zipfile.ZipInfo((FOLDER / path).as_posix(), EARLIEST)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            bundled.writestr(entry, files[path])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python tools/bundle.py ARCHIVE")
+    Path(sys.argv[1]).parent.mkdir(parents=True, exist_ok=True)
+    bundle(ROOT, sys.argv[1])
