@@ -81,11 +81,12 @@ DATASET = "digits"
 claims.strict(DATASET == "digits")
 
 # %% [markdown]
+# (sec-mc-problem)=
 # ## The problem, and a network for it
 #
 # Let $\Phi \in \mathbb R^{d \times d}$ have rank $r \ll d$, and let $\Omega$ be the set of places at which
 # we see its entries, $M$ of them. A rank-$r$ matrix has $r(2d - r)$ degrees of freedom, so $M$ must be at
-# least that, with at least $r$ entries in every row and column (first exercise). The plan of the lectures is
+# least that, with at least $r$ entries in every row and column ({ref}`first exercise <ex-mc-count>`). The plan of the lectures is
 # to write the unknown matrix as a deep linear network, $W_{L:1} = W_L \cdots W_1$, and to fit it where we see
 # something,
 #
@@ -134,6 +135,7 @@ claims.check("completion-finds", error(run), below=0.001, control=error(large_st
 # %% [markdown]
 # 750 entries, 291 degrees of freedom, 7500 weights, and the other 1750 entries come out right.
 #
+# (sec-mc-depth)=
 # ## What depth buys
 #
 # Is it the depth? Repeat with two layers, and with more or fewer entries. To be fair, both networks start
@@ -199,9 +201,10 @@ claims.check("completion-draws", found[3], above=0, below=5, control=found[2])
 # $\varepsilon^{2 (1 - \kappa)}$. For $L = 3$ it is $\dot\sigma = 3 \sigma^{4/3} g$, and that explodes:
 # $\sigma(t)^{-1/3} = \varepsilon^{-1} - g t$ reaches zero, which is infinite growth, at
 # $t = 1 / (g \varepsilon)$, and until then the second direction has grown by the factor $(1 - \kappa)^{-3}$, a
-# constant (second exercise). What the gaps add pulls in many directions, less hard than the target, and depth
+# constant ({ref}`second exercise <ex-mc-rich>`). What the gaps add pulls in many directions, less hard than the target, and depth
 # leaves it behind.
 #
+# (sec-mc-width)=
 # ## What width buys
 #
 # Nothing above asked for a width of $d$; the target fits into layers of width three. `method="narrow"`
@@ -241,6 +244,7 @@ plt.show()
 # multiplies several $d \times d$ matrices, $O(L d^3)$ operations. For $d = 20\,000$ that would be 1.2
 # billion weights for a matrix with 400 million entries. {numref}`fig-mc-cost` measures it.
 #
+# (sec-mc-compression)=
 # ## All entries known: what compression costs
 #
 # Start with the easy case: every entry is observed, $\Omega = 1$, and we only want the factorisation. Then
@@ -332,7 +336,8 @@ plt.show()
 # start with $\varepsilon^3$ in the product, and nothing brings them to zero soon.
 #
 # :::{admonition} Slide check: how many parameters?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-mc-parameters
 # The slides compare $L d^2$ parameters of the original network with $L \hat r^2$ of the compressed one
 # (lectures 000, 001 and 002, *The Simple Case: Deep Matrix Factorization*). The cores are
 # $2 \hat r \times 2 \hat r$, as the slides themselves say a little earlier, so that they have
@@ -345,6 +350,7 @@ compressed = sum(factor.numel() for factor in runs["compressed"].factors)
 claims.check("completion-parameters", compressed, 4 * L * guess**2 + 4 * d * guess)
 
 # %% [markdown]
+# (sec-mc-missing)=
 # ## Entries missing: why the trick fails
 #
 # Now the same with gaps, in the setting of Kwon et al. {cite}`kwon2024efficient`: $d = 100$, $r = 5$, and
@@ -436,6 +442,7 @@ right.legend()
 plt.show()
 
 # %% [markdown]
+# (sec-mc-remedy)=
 # ## The remedy: let the factors learn, at their own rate
 #
 # The lectures' remedy is to train $U$ and $V$ along with the cores, with a *discrepant* rate $\gamma \eta$:
@@ -603,7 +610,8 @@ claims.check("completion-gamma-large", lost, 3, control=kept)
 
 # %% [markdown]
 # :::{admonition} Slide check: which γ?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-mc-rate
 # The slides give the remedy with a discrepant rate $\gamma \eta$ and no value (*From Deep Matrix
 # Factorization to Completion?*). The papers behind them use 0.01 and 1 to 5. They do not contradict each
 # other: they differ in the form of the network, one with $L$ cores and orthonormal factors, the other with
@@ -628,6 +636,7 @@ claims.check("completion-tuned", ratio, below=1.4, control=ahead)
 # Both need ten times fewer steps than with $\gamma = 1$ before, and the compressed network hardly fewer than
 # the full one. What compression saves is the cost of each step.
 #
+# (sec-mc-narrow)=
 # ## Not the same as a narrow network
 #
 # A network of width $2 \hat r$ is what we train in the end. Could we have started with one? The surrogate
@@ -675,6 +684,7 @@ plt.show()
 # compressed network has looked up which they are. The answer holds at equal $\varepsilon$ only: the controls start the
 # narrow network at $3 \varepsilon$, and it is no longer behind.
 #
+# (sec-mc-cost)=
 # ## The cost of a step
 #
 # How much is saved? {eq}`eq-mc-comp` is a $d \times d$ matrix, and the code published with both papers
@@ -788,7 +798,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: O(Ld)?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-mc-cost
 # *Complexity: original network $O(Ld^2)$ vs compressed network $O(Ld)$*, say the slides. Parameters were
 # counted above: the factor $L$ does not multiply $d$. As operations per step the two are $O(L d^3)$ and, if
 # only observed entries are computed, $O(M \hat r + d \hat r^2 + L \hat r^3)$. With the product multiplied out

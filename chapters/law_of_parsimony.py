@@ -81,6 +81,7 @@ claims.strict((DATASET, SCALE) == ("digits", 1))
 DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 
 # %% [markdown]
+# (sec-lp-network)=
 # ## A network that can be computed
 #
 # A *deep linear network* of depth $L$ multiplies its input by $L$ matrices and does nothing else,
@@ -170,6 +171,7 @@ claims.check(
 )
 
 # %% [markdown]
+# (sec-lp-moves)=
 # ## What moves
 #
 # At the start all singular values of all layers are $\varepsilon$. Follow them, and the angles by which the
@@ -288,6 +290,7 @@ explore(
 # Six numbers per layer move on their own, $2r$. The other 24 stay together, and none of their singular
 # vectors has turned by a millionth of a degree. Why $2r$ and not $r$? And what is the number they share?
 #
+# (sec-lp-idle)=
 # ## Who cannot move
 #
 # Ask which input directions the gradient never touches. In {eq}`eq-dln-gradient` the error
@@ -377,7 +380,7 @@ explore(
 #
 # The columns of $U_{l,2}$ and $V_{l,2}$ are the singular vectors that never turned. The slides call the
 # other space the *minimal* invariant subspace; in {numref}`fig-nine-panels` it is, as all $2r$ vectors
-# move, but not for every start (first exercise).
+# move, but not for every start ({ref}`first exercise <ex-parsimony-two-r>`).
 #
 # Nothing in the proof is approximate, and none of it needs small steps. Only the sign does: a large step
 # can make $\rho$ negative, and then the singular value is $|\rho|$. If
@@ -457,7 +460,8 @@ claims.check(
 
 # %% [markdown]
 # :::{admonition} Slide check: which case is which
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-lp-cases
 # Lecture 002 calls the square case *Case 1*; 000 and 001 call the wide one *Case 1*. All state the block
 # form for $l \in [L-1]$, with no formula for $\rho$ (*similar results hold with different $\rho(t)$*), and
 # put $U_L$ among the orthogonal $d \times d$ matrices, which it can't be if $d_y = r$. In the square case
@@ -483,6 +487,7 @@ claims.check(
 )
 
 # %% [markdown]
+# (sec-lp-rho)=
 # ## The number they share
 #
 # The two laws for $\rho$ are quite different. In the wide case the idle directions feel no force at all,
@@ -536,6 +541,7 @@ other_ratio = long["median"][-1] / power_law(long.steps[-1], 2 * L)
 claims.check("parsimony-power-law", ratio, 1, rel=0.02, control=other_ratio)
 
 # %% [markdown]
+# (sec-lp-cores)=
 # ## Train the piece that moves
 #
 # If the idle part of every layer is known in advance, there is no need to train it. Split the bases into
@@ -582,6 +588,7 @@ print("shape of what it learns:", tuple(learned.shape))
 claims.show("relative distance of that from the target", distance)
 
 # %% [markdown]
+# (sec-lp-rank)=
 # ## Why this means low rank
 #
 # In the square case the end-to-end matrix is the sum of two parts,
@@ -637,7 +644,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: low rank *as $\varepsilon \to 0$ for all $t \ge 0$*
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-lp-rank
 # The slides argue that $\lim_{\varepsilon \to 0} \rho(t) = 0$ for all $t$, hence low rank. At a fixed time
 # that is true of *everything*: if $L \ge 2$ and $\Phi \ne 0$, the origin is a saddle point of
 # {eq}`eq-dln-loss`, so a network that starts closer to it stays there longer, and at a fixed $t$ the
@@ -665,6 +673,7 @@ claims.check("parsimony-later", late, below=0.01, control=early)
 claims.check("parsimony-all-times", idle_values, below=1e-9, control=moving_values)
 
 # %% [markdown]
+# (sec-lp-breaks)=
 # ## What breaks it, and what does not
 #
 # **Momentum** does not. Its velocity is a sum of past gradients, and all of them have the same blocks.
@@ -813,6 +822,7 @@ for ax, title in zip(
 plt.show()
 
 # %% [markdown]
+# (sec-lp-nonlinear)=
 # ## Networks with nonlinearities
 #
 # Cross-entropy in place of squares, real images, a ReLU between the layers: none of the assumptions is

@@ -84,6 +84,7 @@ claims.strict((DATASET, SCALE) == ("digits", 1))
 DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 
 # %% [markdown]
+# (sec-lr-directions)=
 # ## Where does a network learn?
 #
 # Take a perceptron with three hidden layers of width 256, train it to tell $K$ digits apart, and look at
@@ -233,6 +234,7 @@ claims.check("lowrank-lemma-directions", most, below=15, control=spread)
 # directions, the cross in {numref}`fig-lr-updates`. Keep that in mind. The update that gradient descent makes
 # need not be the smallest one that works.
 #
+# (sec-lr-factorised)=
 # ## Factorised layers
 #
 # If few directions will do, do not give a layer more. Replace its matrix $W$ by
@@ -354,7 +356,8 @@ plt.show()
 # directions than ten.
 #
 # :::{admonition} Slide check: the table mixes two networks
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-lr-table
 # The slide *Low-Rank Training of Nonlinear Networks?* has this table, averaged over MNIST, FashionMNIST and
 # USPS "using a MLP with 3 hidden layers" of which the last two are factorised:
 #
@@ -401,6 +404,7 @@ falls -= torch.tensor([1.41, 3.35, 5.75])
 claims.check("lowrank-table-flops", falls, 0, abs=0.01)
 
 # %% [markdown]
+# (sec-lr-classes)=
 # ## The rank follows the number of classes
 #
 # *The rank $r$ of factorization should correspond to class number $K$, and relaxed in shallower layers*, says
@@ -452,6 +456,7 @@ plt.show()
 # still represent a solution. At rank 2 the training digits are fitted almost perfectly, and what is lost is
 # accuracy on new ones; at rank 1 not even the training digits are fitted.
 #
+# (sec-lr-lora)=
 # ## Adapting a trained network
 #
 # Often the network is there already, trained on something else. *Low-rank adaptation*, LoRA {cite}`hu2022lora`,
@@ -603,7 +608,8 @@ claims.check("lowrank-lora-cost", apart, above=0, control=merged)
 
 # %% [markdown]
 # :::{admonition} Slide check: what is in 0.33 M?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-lr-lora
 # For a transformer that it does not name the slide *Low-rank Adaptation (LoRA) of Large Models?* gives 0.33 M
 # trained parameters of 86.9 M, and {claim}`accuracies of 98.97 % and 92.85 % on CIFAR-10 and CIFAR-100
 # <lowrank-vit-lora>`. {claim}`AdaLoRA, with as many, has 98.87 % and 92.93 % <lowrank-vit-adalora>`; training all

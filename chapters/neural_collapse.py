@@ -67,6 +67,7 @@ DEVICE = default_device()
 generator = seed_everything(0)
 
 # %% [markdown]
+# (sec-nc-classifier)=
 # ## A classifier is a map and a rule
 #
 # A deep classifier does two things. A *feature map* $\phi_\theta$, all layers but the last, turns an
@@ -127,6 +128,7 @@ features = net.features(x_train)
 print("features", tuple(features.shape), "→ logits", tuple(net.head(features).shape))
 
 # %% [markdown]
+# (sec-nc-properties)=
 # ## What should the features look like?
 #
 # After a while the network labels every training image correctly. What follows is called the
@@ -163,6 +165,7 @@ print("features", tuple(features.shape), "→ logits", tuple(net.head(features).
 # lower {eq}`eq-training`, brings them about. {claim}`It was found in common networks of many kinds,
 # from VGG to DenseNet, on seven standard data sets <collapse-prevalent>`.
 #
+# (sec-nc-simplex)=
 # ## Why −1/(K−1)?
 #
 # How far apart can $K$ directions be? Two can point in opposite ways, at cosine −1. With a third
@@ -259,7 +262,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: centred or not?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-nc-centred
 # Lecture 003, *Neural Collapse in Classification III* and *V*, writes NC2 and NC3 with the class means
 # $\bar h_k$ themselves. After a ReLU that cannot hold: vectors without negative entries have no negative
 # cosine. The statement is about the *centred* means, as in {cite}`papyan2020prevalence`. Slide *II* says
@@ -275,6 +279,7 @@ rank, uncentred = (torch.linalg.matrix_rank(m) for m in (means - means.mean(0), 
 claims.check("centred-means-rank", rank, 9, control=uncentred)
 
 # %% [markdown]
+# (sec-nc-measures)=
 # ## From four wishes to four numbers
 #
 # To watch collapse happen we need numbers: zero when the property holds.
@@ -383,7 +388,7 @@ claims.check("nc1-library", ratio, 1, abs=1e-9, control=ratio / 5)
 # A measure is trustworthy once it gives the right number where we know it. Put the class means on an
 # ETF of radius $a$ and add isotropic noise of standard deviation $s$ per coordinate. The vectors of an
 # ETF satisfy $\sum_k u_k u_k^\top = \frac{K}{K-1} P$, with $P$ the projection onto their span, so
-# $\Sigma_B = \frac{a^2}{K-1} P$ (an exercise below proves it another way). With many samples per class,
+# $\Sigma_B = \frac{a^2}{K-1} P$ ({ref}`an exercise <ex-nc-spectrum>` proves it another way). With many samples per class,
 # $\Sigma_W = s^2 I$; and since $\operatorname{tr} P = K - 1$,
 #
 # $$\mathrm{NC}_1 = \operatorname{tr}\Big( s^2 \, \frac{K-1}{a^2} P \Big)
@@ -442,6 +447,7 @@ explore(
 )
 
 # %% [markdown]
+# (sec-nc-training)=
 # ## Watching a network collapse
 #
 # Now the real thing. Three networks start from the same weights and minimise the same objective
@@ -654,6 +660,7 @@ explore(
 )
 
 # %% [markdown]
+# (sec-nc-random)=
 # ## Collapse needs no meaning: random labels
 #
 # Perhaps the features collapse because images of a digit resemble each other. Test it: take 50 images
@@ -732,6 +739,7 @@ claims.check("random-inputs-collapse", final, below=0.03, control=control)
 # {cite}`mixon2020neural,zhu2021geometric`. [Its minimisers](unconstrained_features.ipynb) can be
 # written down, and unless weight decay is too strong they are collapsed.
 #
+# (sec-nc-test-error)=
 # ## What collapse says about test error
 #
 # The random-label networks answer the question bluntly: collapse on the *training* set says nothing
@@ -778,6 +786,7 @@ plt.show()
 # {claim}`both improve in the terminal phase of the networks studied there <collapse-improves-generalisation>`.
 # That is not a consequence of collapse.
 #
+# (sec-nc-decay)=
 # ## Why weight decay matters
 #
 # Without the penalty in {eq}`eq-training` the cross-entropy has no minimiser: doubling $W$ and
@@ -818,6 +827,7 @@ claims.check("weight-decay-fit", fit, 1, control=control)
 # learned at all. Where that happens can be computed in the [unconstrained
 # features model](unconstrained_features.ipynb).
 #
+# (sec-nc-traps)=
 # ## Three traps in the measurement
 #
 # Measures of collapse are easy to get wrong, because what is left at the end of training is small. The first
@@ -955,7 +965,7 @@ claims.check("nc1-in-batches", ratios, 1, abs=1e-6, control=average / on_train)
 # %% [markdown]
 # ## Exercises
 #
-# :::{exercise}
+# :::{exercise} Angles between class means
 # :label: ex-nc-angle
 # What are the angles, in degrees, between the class means of a collapsed network with $K = 2$, 3, 10
 # and 1000 classes? What remains of the difference between an ETF and an orthogonal frame for ImageNet?
@@ -968,7 +978,7 @@ claims.check("nc1-in-batches", ratios, 1, abs=1e-6, control=average / on_train)
 # than right angles.
 # :::
 #
-# :::{exercise}
+# :::{exercise} The spectrum of an ETF
 # :label: ex-nc-spectrum
 # Show that if the centred means form an ETF of radius $a$, then $\Sigma_B$ has the eigenvalue
 # $\frac{a^2}{K-1}$ exactly $K-1$ times, and zero otherwise. *Hint:* which matrix has the same nonzero
@@ -982,7 +992,7 @@ claims.check("nc1-in-batches", ratios, 1, abs=1e-6, control=average / on_train)
 # that is $\frac{a^2}{K-1}$ times a projection of rank $K - 1$.
 # :::
 #
-# :::{exercise}
+# :::{exercise} What NC1 does not see
 # :label: ex-nc-blind
 # The orthonormal features of Trap 3 show no sign of collapse: every sample stands at a right
 # angle to all others. Compute their NC1. What does the result teach about {eq}`eq-nc1`?
@@ -1003,7 +1013,7 @@ claims.check("nc1-blind", nc1(h, y), below=1e-20, control=nc1(normal, y))
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} What leaves NC1 as it is
 # :label: ex-nc-invariance
 # Show that NC1 does not change if all features are rotated, scaled or shifted. Does it change under an
 # arbitrary invertible linear map? *Hint:* treat $d = K - 1$ and $d > K - 1$ separately.
@@ -1040,7 +1050,7 @@ claims.check("nc1-linear-map-large", abs(changed - 1), above=0.1, control=abs(ke
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} An ETF after a ReLU
 # :label: ex-nc-relu
 # The features of our networks come out of a ReLU, so they are non-negative, and two non-negative
 # vectors cannot have a negative cosine. How can NC2 hold all the same? Find $K$ non-negative unit
@@ -1076,7 +1086,7 @@ claims.check("relu-means-rank", ranks[0], K, control=ranks[1])
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} NC4 without NC2
 # :label: ex-nc-four-without-two
 # NC4 can hold without NC2. Construct features and a classifier that agree with the nearest-centre rule
 # everywhere, although the means are far from an ETF. Which choice of $W$ and $b$ makes any set of means
@@ -1114,7 +1124,7 @@ claims.check(
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} Classes of different sizes
 # :label: ex-nc-imbalance
 # Keep all images of the digits 0 to 4 but only ten of each of the digits 5 to 9, and train again. Do the
 # classes still collapse? Do the means still form an ETF? *Hint:* look at the cosines between the
@@ -1132,7 +1142,7 @@ claims.check(
 # gone, and with it the ETF.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Which layers collapse?
 # :label: ex-nc-open
 # *Open.* Which layers collapse? `net.taps(x)` returns the output of every hidden layer. Plot NC1 of each
 # against its depth, for a network with ten layers, at several epochs; then for random labels. Form a

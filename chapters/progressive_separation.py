@@ -83,6 +83,7 @@ DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 WIDTH, EPOCHS = 128 * SCALE, 60
 
 # %% [markdown]
+# (sec-ps-measures)=
 # ## Four numbers per layer
 #
 # Take a network apart into its layers and call $z^l$ the feature after layer $l$, so that $z^0 = x$ is the
@@ -106,7 +107,8 @@ WIDTH, EPOCHS = 128 * SCALE, 60
 # probe*: a linear classifier trained on the frozen features of one layer {cite}`alain2016understanding`.
 #
 # :::{admonition} Slide check: where the layers start
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-layers
 # On the slide *Deep Neural Network Classifiers* of 002 the feature $z^l$ is the output of layer $l - 1$,
 # for $l = 1, \dots, L-1$, so that its $z^1$ is the input, and the classifier's input has no number. Later
 # in the same lecture, $z^l = W_{l:1} x$ is the output of layer $l$. We use the second throughout, with
@@ -248,6 +250,7 @@ for ax, depth in zip(axes.flat, (0, 2, 4, 6, 8, 10), strict=True):
 plt.show()
 
 # %% [markdown]
+# (sec-ps-line)=
 # ## A straight line
 #
 # Look again at the left of {numref}`fig-layers`. On a logarithmic axis the compression of the MLP is almost a
@@ -293,7 +296,8 @@ claims.check(
 
 # %% [markdown]
 # :::{admonition} Slide check: whose measure is it?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-measure
 # Lecture 002 credits $D_l$, the ratio of the traces, to He and Su among others. The quantity in their law
 # is $\operatorname{tr}(\Sigma_W \Sigma_B^\dagger)$, that is NC1. (000 and 001 have it right: *we replace
 # $\mathrm{NC}_1$ with a simpler measure*.) The two can behave quite differently. In the linear tail of the
@@ -327,6 +331,7 @@ claims.check(
 # means. For nonlinear networks there are models of the straight line, but no proof. In a linear network we
 # can compute it.
 #
+# (sec-ps-linear)=
 # ## The same in a network that can be computed
 #
 # Take a deep linear network with $L$ layers, the first $L-1$ square, $d \times d$, the last one
@@ -338,13 +343,14 @@ claims.check(
 # forever.
 #
 # :::{admonition} Slide check: assumptions that exclude each other
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-assumptions
 # Lecture 002 assumes $d \ge N$ nearly orthonormal inputs in the part on features, and whitened ones,
 # $X X^\top = I$, in the part on dynamics. The first says $X^\top X \approx I_N$, the second needs
 # $N \ge d$. They meet only at $N = d$. The *unchanged spectrum* of 000 and 001, $d - 2K$ singular values
 # equal to $\varepsilon$, needs that too, and these lectures assume it (*orthogonal and square*). For
 # $d > N$ we find only $d - 3K$, and the descent ends at a distance of order $\varepsilon$ from the
-# minimum-norm solution that 002 assumes (an exercise). On the slide that solution reads
+# minimum-norm solution that 002 assumes ({ref}`an exercise <ex-separation-more-dimensions>`). On the slide that solution reads
 # $W_{L:1} = (X^\top X)^{-1} X^\top$, without its targets: it must be $Y (X^\top X)^{-1} X^\top$, as only a
 # $K \times d$ matrix can be meant.
 # :::
@@ -588,7 +594,8 @@ plt.show()
 # 9 %; for $n = 5$ and $L = 4$ by 7 % even at $\varepsilon = 0.1$, and no smaller start would help.
 #
 # :::{admonition} Slide check: two bounds for one theorem
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-bounds
 # For the same theorem, 001 bounds $D_{l+1} / D_l$ by $2 (\sqrt K + 1)\, \varepsilon^2$ and 000 by
 # $2 (\sqrt{2K} + 1)\, \varepsilon^2$. Both hold and both are loose: by {eq}`eq-decay-exact` the ratio is
 # below $\varepsilon^2$ for small $\varepsilon$ (without a factor on the output), and for $K = 5$ the bounds
@@ -611,7 +618,8 @@ claims.show("the bounds at scale 1/2", 2 * (5**0.5 + 1) / 4, 2 * (10**0.5 + 1) /
 
 # %% [markdown]
 # :::{admonition} Slide check: two constants for balancedness
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-balance
 # 000 and 001 build the theorem up over three slides each, some with
 #
 # $$ \| W_L^\top W_L - W_{L-1} W_{L-1}^\top \|_F \le \varepsilon^2 \sqrt{d - K} , $$
@@ -630,16 +638,18 @@ slide = (d - 10) ** 0.5
 claims.check("separation-balance", imbalance, (d - 5) ** 0.5, rel=0.01, control=slide)
 
 # %% [markdown]
+# (sec-ps-angles)=
 # ## Angles between the classes
 #
 # Lecture 002 defines $S_l$ with *centred* means, $\bar z_k^l - \bar z^l$, and with the absolute value of
 # the cosine, and states a theorem by which $S_l$ approaches one in the last layers. The two cannot hold
 # together. Centred means sum to zero, so for $K$ classes the largest absolute cosine is at least
-# $\frac{1}{K-1}$ (an exercise), and that version of $S_l$ never exceeds $1 - \frac{1}{K-1}$, whatever the
+# $\frac{1}{K-1}$ ({ref}`an exercise <ex-separation-cap>`), and that version of $S_l$ never exceeds $1 - \frac{1}{K-1}$, whatever the
 # features.
 #
 # :::{admonition} Slide check: which $S_l$?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-separation
 # With orthonormal inputs the class means start orthogonal, and all are stretched nearly alike:
 # {eq}`eq-compression`, without centring and without absolute value, says $S_l = 1$ at all layers, up to
 # $O(\varepsilon^2)$. The slide's version says $1 - \frac{1}{K-1} = 0.75$ for the same features, at every
@@ -754,6 +764,7 @@ right.set(xlabel="layer", ylabel="$1 - S_l$", ylim=(0, None))
 plt.show()
 
 # %% [markdown]
+# (sec-ps-cost)=
 # ## What steep lines cost
 #
 # If a smaller $\varepsilon$ separates faster from layer to layer, why not start at $10^{-3}$? Because the
@@ -859,6 +870,7 @@ claims.check(
 )
 
 # %% [markdown]
+# (sec-ps-images)=
 # ## Is it about the images?
 #
 # Three tests. **Random labels**: shuffle the labels and train the same MLP until it knows them by heart.
@@ -1008,7 +1020,7 @@ plt.show()
 
 # %% [markdown]
 # The two phases are there. But they are not a law: train on the digits 0 to 4 and test on 5 to 9, and the
-# first phase may be missing (an exercise). A first phase needs early layers that serve both tasks. (The
+# first phase may be missing ({ref}`an exercise <ex-separation-new-classes>`). A first phase needs early layers that serve both tasks. (The
 # lecture adds that {claim}`projection heads and fine-tuning <separation-projection-head>` help the transfer,
 # which this book has not tried.)
 #
@@ -1111,7 +1123,7 @@ claims.table(["formula", "layer 1", "layer 2", "layer 3"], rows)
 # %% [markdown]
 # With $\varepsilon = 0.3$ and $s = 0.42$ the signal has hardly left the start: the expansion is in powers
 # of $(\varepsilon / s)^2$, which is one half. (Here $N < d$, so the theorem doesn't cover it. The inputs
-# only see 30 of the 50 directions; see the next exercise.)
+# only see 30 of the 50 directions; see {ref}`the next exercise <ex-separation-more-dimensions>`.)
 #
 # :::::{solution-end}
 # :::::

@@ -90,6 +90,7 @@ claims.strict(DATASET == "digits")
 DEVICE = default_device() if DATASET == "mnist" else torch.device("cpu")
 
 # %% [markdown]
+# (sec-sf-network)=
 # ## What the features model forgets
 #
 # Here are two data sets. Both have three classes of ten samples around orthogonal means of length one, with
@@ -104,7 +105,7 @@ DEVICE = default_device() if DATASET == "mnist" else torch.device("cpu")
 # $$F(W_1, W_2) = \frac1N \sum_{i=1}^N L(f(x_i), y_i) + \frac\lambda2 \big( \|W_2\|_F^2 + \|H\|_F^2 \big) , \qquad H = (X W_1^\top)_+ ,$$ (eq-shallow-objective)
 #
 # where the rows of $X$ $(N, d)$ are the samples. The lecture penalises the features rather than $W_1$ because
-# that is easier to analyse; an exercise looks at the other choice.
+# that is easier to analyse; {ref}`an exercise <ex-sf-decay>` looks at the other choice.
 #
 # `ShallowNet(K, d, p, batch_shape=(B,))` is $B$ such networks at once, each for its own data set.
 # `train_shallow` trains them with full-batch steps of Adam, at a rate that falls to zero along a cosine;
@@ -159,6 +160,7 @@ plt.show()
 # In 40 dimensions the features collapse, as far as training goes; in 8 they come to rest far from it. Both
 # networks have width 60, twice the number of samples. A wider one fares no better, as we shall prove.
 #
+# (sec-sf-positive)=
 # ## The positive features model
 #
 # First, what is there to reach? Features that leave a ReLU are not free: they have no negative entries.
@@ -187,6 +189,7 @@ def lowest_value(n, K, decay):
 
 
 # %% [markdown]
+# (sec-sf-program)=
 # ## From the network to a linear program
 #
 # Which data let the ReLU layer produce such features? Write $X_k$ $(n, d)$ for the samples of class $k$, one
@@ -281,6 +284,7 @@ print("solutions in 8 dimensions:", in_eight)
 # This network was never trained, and it is a global minimiser. For the data in 8 dimensions `solve` finds
 # nothing. But "the solver found nothing" is a weak statement; we want to *know* that there is nothing.
 #
+# (sec-sf-certificates)=
 # ## Every answer with its proof
 #
 # :::{prf:theorem} Farkas' lemma for collapse
@@ -520,6 +524,7 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
+# (sec-sf-ends)=
 # ## Where it always works, and where never
 #
 # Counting equations settles both ends.
@@ -563,6 +568,7 @@ def others_part(result):
 claims.check("shallow-never-alone", others_part(below), 0, control=others_part(at))
 
 # %% [markdown]
+# (sec-sf-noise)=
 # ## Pure noise: the exact law
 #
 # Between $n$ and $Kn$ lies the question. Take the data that offer least to hold on to: no means, each sample
@@ -685,7 +691,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: d/n > (K + 1)/2
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-sf-ratio
 # Lecture 004 shows by Gordon's inequality that above $d/n = (K+1)/2$ collapse is feasible with high
 # probability. That is right, and {eq}`eq-noise-law` adds what a bound cannot: *below* it, collapse in pure
 # noise is infeasible with high probability, and at finite $n$ both probabilities are known exactly. The bound
@@ -807,6 +814,7 @@ explore(
 )
 
 # %% [markdown]
+# (sec-sf-structure)=
 # ## What structure buys
 #
 # Structure should help. Let class $k$ be $\mu_k + \sigma z$ with standard normal $z$, the Gaussian mixture of
@@ -958,15 +966,17 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: an angle above 90 degrees
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-sf-angle
 # For two classes the lecture asks for an angle of more than 90° between the means and small noise. Obtuse means
 # help, but they are not needed: with an acute angle the margin is $\|\mu_2\| \sin \theta$ in place of
 # $\|\mu_2\|$, and small noise is still enough, given $d \ge n + 2$. Only where one mean lies on the ray of the
 # other does the margin vanish, and of our bounds {eq}`eq-projection` alone is left. At $d = n$, with no room
-# besides the means, the angle does decide (exercise).
+# besides the means, the angle does decide ({ref}`exercise <ex-sf-angle>`).
 # :::
 
 # %% [markdown]
+# (sec-sf-boundary)=
 # ## Where is the boundary?
 #
 # All of it at once: dimension to the right, noise upwards, and in every cell the share of feasible classes
@@ -1060,6 +1070,7 @@ plt.show()
 # the line that no structure crosses. The bend of two means is lower at 45° than at 135°, by a factor near 0.6,
 # a little less than the ratio of their margins, $\sin 45° = 0.71$.
 #
+# (sec-sf-training)=
 # ## Does training get there?
 #
 # {prf:ref}`thm-reduction` is about global minima of a function that is not convex. Training may stop
@@ -1143,6 +1154,7 @@ plt.show()
 # networks and stuck ones overlap not far above. From such a value nobody can tell whether collapse is out of
 # reach or only not reached. A certificate can.
 #
+# (sec-sf-no-penalty)=
 # ### No regularisation, no collapse
 #
 # In the discussion after the talk a listener holds that data that are well separated collapse without any
@@ -1167,6 +1179,7 @@ claims.check("shallow-free-spread", least, above=0.01, control=spreads[-1].min()
 # three thousand steps, not a theorem: with separable data, the loss goes to zero and the weights grow
 # without bound, and where their direction tends is a question of its own.
 #
+# (sec-sf-random)=
 # ## What a random layer adds
 #
 # Put a layer in front that is random and stays so,
@@ -1230,7 +1243,7 @@ plt.show()
 # %% [markdown]
 # A width of about 17 makes half of the classes feasible, less than $\frac{K+1}2 n = 20$; $N \log N$ is about a
 # hundred here. The ReLU does better than the law: its features have a positive mean, a direction that all
-# samples share, and an exercise shows that this is worth about as much as a bias.
+# samples share, and {ref}`an exercise <ex-sf-bias>` shows that this is worth about as much as a bias.
 #
 # Now train, eight networks for two classes of ten samples: on six dimensions directly, where collapse is
 # impossible, and behind a random layer of width 60. The rate is lower than before.
@@ -1273,6 +1286,7 @@ claims.check(
 # The random layer turns data that cannot collapse into data that can, and NC1 follows, if not all the way in
 # every network. Lecture 004 reports {claim}`about 10⁻² for three layers <shallow-three-layers-sgd>`.
 #
+# (sec-sf-new)=
 # ## Collapse and new samples
 #
 # Does collapse on the training samples say anything about new ones? Above $d = Kn$ collapse is feasible for

@@ -89,6 +89,7 @@ torch.set_num_threads(1)  # problems this small lose more to waiting than they g
 generator = seed_everything(0)
 
 # %% [markdown]
+# (sec-ufm-model)=
 # ## Free the features
 #
 # A classifier with features $h_{k,i} = \phi_\theta(x_{k,i})$ minimises a loss plus weight decay. That
@@ -166,6 +167,7 @@ plt.show()
 # $-\frac19 = -\frac1{K-1}$. No network, no data, and there is the simplex ETF. So why this value, why
 # this figure, and why does no start get stuck?
 #
+# (sec-ufm-theorem)=
 # ## The theorem, from two inequalities
 #
 # The objective pulls in two directions: the loss wants the right score to beat the others, the penalty
@@ -337,10 +339,12 @@ lowest, control = (
 claims.check("ufm-global", lowest, above=0, control=control)
 
 # %% [markdown]
+# (sec-ufm-threshold)=
 # ## The threshold
 #
 # :::{admonition} Slide check: any global solution?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ufm-threshold
 # *Geometric Analysis for Unconstrained Features Model II* says that any global solution is neural collapse.
 # That needs $Kc < 1$, that is $K^2 n \lambda_W \lambda_H < 1$. From there on, the only global solution is
 # zero, where nothing is separated from anything. In the slides' convention, with $\lambda \|\cdot\|^2$ on
@@ -435,6 +439,7 @@ claims.check("ufm-threshold-continuous", slope, -3, rel=0.05, control=control)
 # %% [markdown]
 # Networks know this failure, too; the last section shows one.
 #
+# (sec-ufm-relatives)=
 # ## Two relatives
 #
 # *Simplification IV* on the slides lists two models that were studied at the same time. Both bound the
@@ -511,6 +516,7 @@ claims.check("norm-constrained-etf", both, below=1e-4, control=both_before)
 # The figure is the same; the size is fixed by decree, so there is no threshold. What these models do not
 # say is what happens *on the way*, and weight decay is what one uses in practice. Back to {eq}`eq-ufm`.
 #
+# (sec-ufm-convex)=
 # ## The convex twin
 #
 # Why did none of the 64 starts get stuck, when the problem is not convex? The loss sees $W$ and $H$ only
@@ -553,7 +559,8 @@ claims.check("norm-constrained-etf", both, below=1e-4, control=both_before)
 # to the landscape, which comes next {cite}`zhu2021geometric,haeffele2015global`.
 #
 # :::{admonition} Slide check: the weight of the nuclear norm
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ufm-nuclear
 # *Geometric Analysis IV* to *VII* pair $\lambda \|(W, H, b)\|^2$ with $\lambda \|Z\|_*$. By the lemma, and
 # by the slides' own formula $\|Z\|_* = \min \frac12 (\|W\|_F^2 + \|H\|_F^2)$, the weight must be
 # $2\lambda$. One number shows it: at the collapsed minimiser, the twin with $2 \lambda$ has the value of
@@ -579,6 +586,7 @@ ratios = [right, library / point.objective]
 claims.check("convex-twin", ratios, 1, abs=1e-9, control=slide)
 
 # %% [markdown]
+# (sec-ufm-landscape)=
 # ## No place to get stuck
 #
 # A convex twin alone does not make gradient descent safe. The factored problem has critical points that the
@@ -723,7 +731,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: "will always learn"
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ufm-always
 # *Geometric Analysis VIII* sums up: {claim}`iterative algorithms will always learn neural collapse
 # <always-learn-collapse>`. Two phrases promise too much. *Always*: not from a saddle itself, where gradient
 # descent has nowhere to go, but from almost every start, with small steps. *Learn neural collapse*: only for
@@ -752,6 +761,7 @@ ratio, control = (
 claims.check("tight-curvature", ratio, 1, abs=1e-6, control=control)
 
 # %% [markdown]
+# (sec-ufm-losses)=
 # ## All losses, one geometry?
 #
 # Is any of this special to cross-entropy? Two popular variants change what is asked of the scores $z$, with
@@ -851,10 +861,12 @@ claims.check("label-smoothing-margin", smoothed, expected, abs=1e-5, control=con
 # long, learns largely identical features with any of them, and performs alike. For the features, two
 # conditions deserve to be spelled out. The first is hidden in the word *unique*.
 #
+# (sec-ufm-focal)=
 # ### Where focal loss lets go
 #
 # :::{admonition} Slide check: "CE, FL and LS all satisfy the contrastive property"
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ufm-focal
 # *Are All Loses Created Equal? II*. True for CE and LS. Focal loss fails condition (2) when there are many
 # classes: with $\gamma = 3$ from $K = 18$ on. With so many classes, what the slide concludes from it survives
 # as long as $Kc < 1$.
@@ -1049,6 +1061,7 @@ beyond, before = (
 claims.check("focal-threshold", beyond, below=1e-6, control=before)
 
 # %% [markdown]
+# (sec-ufm-mse)=
 # ## Squared error: a figure in between
 #
 # The second condition behind "one geometry" is the bias. We let it be free, $\lambda_b = 0$, and squared
@@ -1154,7 +1167,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: "almost the same features"
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ufm-losses
 # *Are All Loses Created Equal? III* says that CE, FL, LS and MSE lead to (almost) the same features and
 # classifiers, for $d \ge K - 1$; lecture 004 says that the free model has the ETF for both cross-entropy
 # and squared error, and writes $Z = W H$ without a bias. For squared error this hinges on the bias. Without
@@ -1162,6 +1176,7 @@ plt.show()
 # class means are the same ETF. That is why NC2 of the means, which centres them, cannot tell them apart.
 # :::
 #
+# (sec-ufm-positive)=
 # ## Positive features
 #
 # Features that come out of a ReLU are not free: they cannot be negative. Lecture 004 adds this constraint,
@@ -1317,6 +1332,7 @@ claims.check("positive-local-minima", change, 0, abs=1e-9, control=control)
 # class uses would offer the dead class a way up, and all of them are taken. In the free model any direction
 # orthogonal to the others will do, and nine classes in sixteen dimensions leave plenty.
 #
+# (sec-ufm-networks)=
 # ## Back to networks
 #
 # The model predicts that the choice of the loss does not matter for the geometry. The slides conclude
@@ -1449,7 +1465,7 @@ claims.check("networks-dead-loss", final, math.log(10), abs=1e-3, control=contro
 #
 # ## Exercises
 #
-# :::{exercise}
+# :::{exercise} The model's numbers, taken literally
 # :label: ex-ufm-imagenet
 # In the model, let $\lambda_W = \lambda_H = 5 \cdot 10^{-4}$. From how many samples per class on is nothing
 # learned with ten classes? With ImageNet's thousand? With $n = 1300$ and a thousand classes, what must
@@ -1465,7 +1481,7 @@ claims.check("networks-dead-loss", final, math.log(10), abs=1e-3, control=contro
 # weights among all samples; the model pays for each sample's feature separately.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Two factors in balance
 # :label: ex-ufm-balance
 # Show that at *every* critical point $\lambda_W W^\top W = \lambda_H H^\top H$, whatever the loss. What
 # does this say about the sizes of $W$ and $H$? In which direction does the ratio of the two weight decays
@@ -1479,7 +1495,7 @@ claims.check("networks-dead-loss", final, math.log(10), abs=1e-3, control=contro
 # move at all, as it depends on the product of the two only.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Margins without weight decay
 # :label: ex-ufm-smoothing
 # Let the weight decay go to zero. Show that the margin of cross-entropy grows like
 # $\frac12 \log \frac{1}{\lambda_W \lambda_H}$ without bound, and that of label smoothing does not. Which
@@ -1505,7 +1521,7 @@ claims.check("label-smoothing-limit", margin, math.log(91), abs=0.01, control=co
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} The contrast of squared error
 # :label: ex-ufm-mse-contrastive
 # Squared error is contrastive! Minimise $\frac12 \|z - e_k\|^2$ over all $z$ with contrast $t$; find
 # $\psi$, and show that with a free bias ($\lambda_b = 0$) and $Kc < 1$ the margin is $1 - Kc$ and the
@@ -1538,7 +1554,7 @@ claims.check("mse-contrastive", ratio, 1, abs=1e-8, control=control)
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} Only some classes learned
 # :label: ex-ufm-partial
 # For squared error without a bias, let a model learn only some classes: take the minimiser and set the
 # features of the other classes, and their rows of $W$, to zero. Show that this is a critical point, and
@@ -1582,7 +1598,7 @@ claims.check("partial-curvature", ratios, 1, abs=1e-6, control=control)
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} When zero becomes a trap
 # :label: ex-ufm-focal-zero
 # At which price $c$ does $W = H = 0$ become a local minimum for focal loss with $\gamma = 3$, $K = 100$ and
 # no bias? Derive it from the second half of {prf:ref}`thm-landscape`'s proof, and check it with
@@ -1628,7 +1644,7 @@ claims.check("focal-trap-sign", above, above=0, control=below)
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} Positive features and squared error
 # :label: ex-ufm-positive-mse
 # *Harder.* Positive features and squared error. Show that without a bias the minimum of {prf:ref}`thm-mse`
 # does not change. With a free bias it does: show that the margin is $1 - K c_+$ if $K c_+ < 1$ and
@@ -1669,7 +1685,7 @@ claims.check("positive-mse-weights", difference, 0, abs=1e-6, control=control)
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} Rare classes
 # :label: ex-ufm-imbalance
 # *Open.* Give the classes different numbers of samples. The contrast argument breaks where the sum over
 # samples was evenly shared. Write the objective for $n_1$ samples in half of the classes and $n_2$ in the
@@ -1690,7 +1706,7 @@ claims.check("positive-mse-weights", difference, 0, abs=1e-6, control=control)
 # ratio together with them.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Fewer dimensions than an ETF needs
 # :label: ex-ufm-narrow
 # *Open.* What if $d < K - 1$? Then there is no ETF. Minimise {eq}`eq-ufm` with $d = 2$ and seven classes in
 # the same way, with a cheap bias, a dear one, and none. Which arrangement comes out, and why does the bias
