@@ -91,8 +91,11 @@ claims.strict(DATASET == "digits")
 # something,
 #
 # $$
-# \ell(W_1, \dots, W_L) = \tfrac12 \sum_{(i,j) \in \Omega} \big( (W_{L:1})_{ij} - \Phi_{ij} \big)^2
-#   = \tfrac12 \big\| \Omega \odot (W_{L:1} - \Phi) \big\|_F^2 .
+# \begin{aligned}
+# \ell(W_1, \dots, W_L)
+#   &= \tfrac12 \sum_{(i,j) \in \Omega} \big( (W_{L:1})_{ij} - \Phi_{ij} \big)^2 \\
+#   &= \tfrac12 \big\| \Omega \odot (W_{L:1} - \Phi) \big\|_F^2 .
+# \end{aligned}
 # $$ (eq-mc-loss)
 #
 # (In the second form $\Omega$ is a matrix of ones and zeros and $\odot$ multiplies entry by entry.) With
@@ -694,7 +697,10 @@ plt.show()
 # $C = \widetilde W_k \cdots \widetilde W_1$. All gradients come from two products of $E$ with thin matrices,
 #
 # $$
-# \nabla_U = (E V)\, C^\top , \qquad \nabla_V = (E^\top U)\, C , \qquad \nabla_C = U^\top (E V) ,
+# \begin{gathered}
+# \nabla_U = (E V)\, C^\top , \qquad \nabla_V = (E^\top U)\, C , \\
+# \nabla_C = U^\top (E V) ,
+# \end{gathered}
 # $$ (eq-mc-sparse)
 #
 # and those of the cores from $\nabla_C$ by the chain rule, as in any deep linear network. That is

@@ -318,8 +318,10 @@ explore(
 # $U_l, V_l$ with $V_{l+1} = U_l$, which do not depend on $t$, such that in *all* layers $l = 1, \dots, L$
 #
 # $$
-# W_l(t) = U_l \begin{bmatrix} \widetilde W_l(t) & 0 \\ 0 & \rho(t)\, I_m \end{bmatrix} V_l^\top ,
-# \qquad \rho(t+1) = \rho(t) \big( 1 - \eta\lambda - \eta\, \rho(t)^{2(L-1)} \big) .
+# \begin{gathered}
+# W_l(t) = U_l \begin{bmatrix} \widetilde W_l(t) & 0 \\ 0 & \rho(t)\, I_m \end{bmatrix} V_l^\top , \\
+# \rho(t+1) = \rho(t) \big( 1 - \eta\lambda - \eta\, \rho(t)^{2(L-1)} \big) .
+# \end{gathered}
 # $$ (eq-law)
 #
 # **Wide case**, $d_y = r$ with $m = d - 2r > 0$. The same holds in the layers $l = 1, \dots, L-1$, with
@@ -681,7 +683,10 @@ claims.check("parsimony-all-times", idle_values, below=1e-9, control=moving_valu
 # $\nu(0) = 0$,
 #
 # $$
-# \nu(t+1) = \mu\, \nu(t) + \lambda \rho(t) + \rho(t)^{2L-1} , \qquad \rho(t+1) = \rho(t) - \eta\, \nu(t+1) ,
+# \begin{aligned}
+# \nu(t+1) &= \mu\, \nu(t) + \lambda \rho(t) + \rho(t)^{2L-1} , \\
+# \rho(t+1) &= \rho(t) - \eta\, \nu(t+1) ,
+# \end{aligned}
 # $$
 #
 # without the power $\rho^{2L-1}$ in the wide case. The slides show momentum among the *more generic

@@ -186,8 +186,10 @@ print("features", tuple(features.shape), "→ logits", tuple(net.head(features).
 # A square is not negative. Expand it, and bound each of the $K(K-1)$ mixed terms by the largest:
 #
 # $$
-# 0 \le \Big\| \sum_k u_k \Big\|^2 = K + \sum_{k \ne k'} \langle u_k, u_{k'} \rangle
-#   \le K + K (K-1) \max_{k \ne k'} \langle u_k, u_{k'} \rangle .
+# \begin{aligned}
+# 0 \le \Big\| \sum_k u_k \Big\|^2 &= K + \sum_{k \ne k'} \langle u_k, u_{k'} \rangle \\
+#   &\le K + K (K-1) \max_{k \ne k'} \langle u_k, u_{k'} \rangle .
+# \end{aligned}
 # $$
 #
 # Solving for the maximum gives the bound. Where the maximum is $-\frac{1}{K-1}$, the right-hand end is
@@ -288,8 +290,10 @@ claims.check("centred-means-rank", rank, 9, control=uncentred)
 # direction. With
 #
 # $$
-# \Sigma_W = \frac1N \sum_{k,i} (h_{k,i} - \bar h_k)(h_{k,i} - \bar h_k)^\top, \qquad
-# \Sigma_B = \frac1K \sum_k (\bar h_k - \bar h)(\bar h_k - \bar h)^\top ,
+# \begin{aligned}
+# \Sigma_W &= \frac1N \sum_{k,i} (h_{k,i} - \bar h_k)(h_{k,i} - \bar h_k)^\top, \\
+# \Sigma_B &= \frac1K \sum_k (\bar h_k - \bar h)(\bar h_k - \bar h)^\top ,
+# \end{aligned}
 # $$
 #
 # the measure is

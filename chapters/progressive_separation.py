@@ -411,9 +411,11 @@ plt.show()
 # $\nabla_l W_l^\top = W_{l+1}^\top \nabla_{l+1}$ (write both out), the two ends of
 #
 # $$
-# \tfrac{d}{dt} \big( W_l W_l^\top \big) = - \nabla_l W_l^\top - W_l \nabla_l^\top
-#   = - W_{l+1}^\top \nabla_{l+1} - \nabla_{l+1}^\top W_{l+1}
+# \begin{aligned}
+# \tfrac{d}{dt} \big( W_l W_l^\top \big) &= - \nabla_l W_l^\top - W_l \nabla_l^\top \\
+#   &= - W_{l+1}^\top \nabla_{l+1} - \nabla_{l+1}^\top W_{l+1}
 #   = \tfrac{d}{dt} \big( W_{l+1}^\top W_{l+1} \big)
+# \end{aligned}
 # $$
 #
 # agree, and $W_{l+1}^\top W_{l+1} - W_l W_l^\top$ is conserved {cite}`arora2018optimization`. At an
@@ -453,9 +455,11 @@ plt.show()
 # stays above a positive constant.) Then, as $\varepsilon \to 0$, for $l = 0, \dots, L - 2$
 #
 # $$
-# \frac{D_{l+1}}{D_l} = \frac{\varepsilon^2}{n^{1/L}} \cdot
-# \frac{d - 2K + \sum_i \cos^{2(l+1)} \theta_i}{d - 2K + \sum_i \cos^{2l} \theta_i} \,
-# \big( 1 + O(\varepsilon^2) \big) .
+# \begin{aligned}
+# \frac{D_{l+1}}{D_l} = {} & \frac{\varepsilon^2}{n^{1/L}} \cdot
+#   \frac{d - 2K + \sum_i \cos^{2(l+1)} \theta_i}{d - 2K + \sum_i \cos^{2l} \theta_i} \\
+#   & \cdot \big( 1 + O(\varepsilon^2) \big) .
+# \end{aligned}
 # $$ (eq-decay-exact)
 # :::
 #
@@ -1053,8 +1057,11 @@ plt.show()
 # Let $\mu_1$ be the longest. From $0 = \langle \mu_1, \sum_k \mu_k \rangle$ we get
 #
 # $$
+# \begin{aligned}
 # \|\mu_1\|^2 = - \sum_{k > 1} \langle \mu_1, \mu_k \rangle
-#   \le \sum_{k>1} |\cos_{1k}| \, \|\mu_1\| \|\mu_k\| \le \|\mu_1\|^2 \sum_{k>1} |\cos_{1k}| .
+#   &\le \sum_{k>1} |\cos_{1k}| \, \|\mu_1\| \|\mu_k\| \\
+#   &\le \|\mu_1\|^2 \sum_{k>1} |\cos_{1k}| .
+# \end{aligned}
 # $$
 #
 # So the $K - 1$ absolute cosines sum to at least one, and the largest is at least $\frac{1}{K-1}$. Equality

@@ -102,7 +102,13 @@ DEVICE = default_device() if DATASET == "mnist" else torch.device("cpu")
 # with $(t)_+ = \max(t, 0)$ and $p = 60$ neurons, so that $h = (W_1 x)_+$ are the last-layer features. The
 # objective is cross-entropy with a penalty on the features, as in the features model,
 #
-# $$F(W_1, W_2) = \frac1N \sum_{i=1}^N L(f(x_i), y_i) + \frac\lambda2 \big( \|W_2\|_F^2 + \|H\|_F^2 \big) , \qquad H = (X W_1^\top)_+ ,$$ (eq-shallow-objective)
+# $$
+# \begin{gathered}
+# F(W_1, W_2) = \frac1N \sum_{i=1}^N L(f(x_i), y_i)
+#   + \frac\lambda2 \big( \|W_2\|_F^2 + \|H\|_F^2 \big) , \\
+# H = (X W_1^\top)_+ ,
+# \end{gathered}
+# $$ (eq-shallow-objective)
 #
 # where the rows of $X$ $(N, d)$ are the samples. The lecture penalises the features rather than $W_1$ because
 # that is easier to analyse; {ref}`an exercise <ex-sf-decay>` looks at the other choice.
@@ -169,7 +175,12 @@ plt.show()
 # in each class and one $\lambda$ for $W_2$ and $H$, put $c = \sqrt n \, \lambda$ and
 # $c_+ = c \sqrt{K/(K-1)}$. If $K c_+ < 1$, the minimum over all $W_2$ and all $H \ge 0$ is
 #
-# $$V = \log\!\big(1 + (K-1) e^{-a}\big) + c_+ (K-1) \, a, \qquad a = \log\!\Big( \frac1{c_+} - (K-1) \Big),$$ (eq-shallow-value)
+# $$
+# \begin{gathered}
+# V = \log\!\big(1 + (K-1) e^{-a}\big) + c_+ (K-1) \, a, \\
+# a = \log\!\Big( \frac1{c_+} - (K-1) \Big),
+# \end{gathered}
+# $$ (eq-shallow-value)
 #
 # and it is attained exactly by the *collapsed* configurations: all features of class $k$ are one vector
 # $\bar h_k \ge 0$, the $K$ vectors are orthogonal to each other and equally long, and $W_2$ is a multiple of
@@ -602,8 +613,12 @@ claims.check("shallow-never-alone", others_part(below), 0, control=others_part(a
 # independent of them and of each other, with distributions that have a density and do not change when a
 # sample is replaced by its negative. Then
 #
-# $$\mathbb P(\text{class $k$ is feasible}) = 2^{-m} \sum_{i=0}^{d-n} \binom mi
-#   = \mathbb P\big( \mathrm{Bin}(m, \tfrac12) \ge Kn - d \big) ,$$ (eq-noise-law)
+# $$
+# \begin{aligned}
+# \mathbb P(\text{class $k$ is feasible}) &= 2^{-m} \sum_{i=0}^{d-n} \binom mi \\
+#   &= \mathbb P\big( \mathrm{Bin}(m, \tfrac12) \ge Kn - d \big) ,
+# \end{aligned}
+# $$ (eq-noise-law)
 #
 # the probability of at least $Kn - d$ heads among $m$ tosses of a fair coin.
 # :::
@@ -827,7 +842,12 @@ explore(
 #
 # For all means, with $r_k$ the rank of $\{ \mu_j : j \ne k \}$, and all $\sigma > 0$,
 #
-# $$\mathbb P(\text{class $k$ is feasible}) \ge \mathbb P\big( \mathrm{Bin}((K-1)n, \tfrac12) \ge Kn - (d - r_k) \big) .$$ (eq-projection)
+# $$
+# \begin{aligned}
+# \mathbb P( & \text{class $k$ is feasible}) \\
+#   & \ge \mathbb P\big( \mathrm{Bin}((K-1)n, \tfrac12) \ge Kn - (d - r_k) \big) .
+# \end{aligned}
+# $$ (eq-projection)
 # :::
 #
 # :::{prf:proof}
@@ -880,7 +900,13 @@ claims.check(
 # Let $\Delta_k > 0$, let $r$ be the rank of all means and $d \ge n + r$. Then, with $\Phi$ the standard
 # normal distribution function,
 #
-# $$\mathbb P(\text{class $k$ is feasible}) \ge \mathbb E \, \Phi\Big( \sqrt R \, \frac{\Delta_k}\sigma \Big)^{(K-1) n}, \qquad R \sim \mathrm{Beta}\Big( \frac{d - r - n + 1}2, \frac n2 \Big) .$$ (eq-small-noise)
+# $$
+# \begin{gathered}
+# \mathbb P(\text{class $k$ is feasible})
+#   \ge \mathbb E \, \Phi\Big( \sqrt R \, \frac{\Delta_k}\sigma \Big)^{(K-1) n}, \\
+# R \sim \mathrm{Beta}\Big( \frac{d - r - n + 1}2, \frac n2 \Big) .
+# \end{gathered}
+# $$ (eq-small-noise)
 # :::
 #
 # :::{prf:proof}
