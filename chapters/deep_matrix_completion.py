@@ -24,7 +24,7 @@
 #
 # :::{admonition} Before you start
 # :class: tip
-# **You will be able to** say what depth and width do for matrix completion, and show it; train a network of
+# **You will be able to** say what depth and width do for {term}`matrix completion`, and show it; train a network of
 # width $d$ at the cost of one of width $2 \hat r$; explain why a fixed subspace is not enough when entries
 # are missing, and compute what it costs; complete a matrix of 400 million entries on a laptop; and say when
 # not to use any of this.
@@ -87,7 +87,7 @@ claims.strict(DATASET == "digits")
 # Let $\Phi \in \mathbb R^{d \times d}$ have rank $r \ll d$, and let $\Omega$ be the set of places at which
 # we see its entries, $M$ of them. A rank-$r$ matrix has $r(2d - r)$ degrees of freedom, so $M$ must be at
 # least that, with at least $r$ entries in every row and column ({ref}`first exercise <ex-mc-count>`). The plan of the lectures is
-# to write the unknown matrix as a deep linear network, $W_{L:1} = W_L \cdots W_1$, and to fit it where we see
+# to write the unknown matrix as a {term}`deep linear network`, $W_{L:1} = W_L \cdots W_1$, and to fit it where we see
 # something,
 #
 # $$
@@ -197,7 +197,7 @@ claims.check("completion-draws", found[3], above=0, below=5, control=found[2])
 #
 # $$ \dot\sigma = L\, s^{L-1} \dot s = L\, \sigma^{2 - 2/L}\, g . $$ (eq-rich)
 #
-# (Arora et al. show the same for all balanced networks, with the singular vectors of the product
+# (Arora et al. show the same for all {term}`balanced <balancedness>` networks, with the singular vectors of the product
 # {cite}`arora2019implicit`.) What is large grows faster: the rich get richer. Let two directions start at
 # $\varepsilon^L$ and pull with constant $g$ and $\kappa g$, $\kappa < 1$. For $L = 2$ the law is
 # $\dot\sigma = 2 \sigma g$, exponential growth, and when the first direction is of size one, the second is at
@@ -251,7 +251,7 @@ plt.show()
 # ## All entries known: what compression costs
 #
 # Start with the easy case: every entry is observed, $\Omega = 1$, and we only want the factorisation. Then
-# {eq}`eq-mc-loss` is the loss of the previous chapters with whitened inputs $X = I$, and the law of
+# {eq}`eq-mc-loss` is the loss of the previous chapters with {term}`whitened` inputs $X = I$, and the law of
 # parsimony applies: input directions that $\Phi$ does not see, and that the start does not carry to where
 # $\Phi$ points, never learn. All that learns is in the complement.
 #
@@ -274,8 +274,8 @@ plt.show()
 # :::
 #
 # :::{prf:proof}
-# Let the columns of $V_\perp$ complete those of $V$ to an orthonormal basis. They are $d - 2 \hat r$ idle
-# directions: $\Phi V_\perp = 0$ and $\Phi^\top W_{L:1}(0) V_\perp = 0$. By the proof of
+# Let the columns of $V_\perp$ complete those of $V$ to an orthonormal basis. They are $d - 2 \hat r$ {term}`idle
+# directions <idle direction>`: $\Phi V_\perp = 0$ and $\Phi^\top W_{L:1}(0) V_\perp = 0$. By the proof of
 # {prf:ref}`thm-parsimony`, in its square case and without weight decay, which takes any orthonormal idle
 # directions, there are fixed orthogonal $U_l$, $V_l$ with $V_{l+1} = U_l$ and $V_1 = [V, V_\perp]$ in which
 # every layer is block diagonal, $U_l^\top W_l(t) V_l = \operatorname{diag}(B_l(t), \rho(t) I)$, with
@@ -292,7 +292,7 @@ plt.show()
 # :::
 #
 # With $\varepsilon = 0.1$ and $L = 3$ the gap is a thousandth of $\sqrt{d - 2\hat r}$ and shrinks, too slowly
-# to see. A step of the compressed network costs $O(L \hat r^3)$, whatever $d$ is. (That is no way to save
+# to see. A step of the {term}`compressed network` costs $O(L \hat r^3)$, whatever $d$ is. (That is no way to save
 # work here: $V$ takes an SVD of $\Phi$, after which there is nothing left to find. It says what to aim for.)
 # `factorize` runs both networks; given generators in the same state it draws the same start. At every record
 # it calls each function in `metrics` with the matrices as they are: here `end_to_end`, which multiplies them. We
@@ -448,7 +448,7 @@ plt.show()
 # (sec-mc-remedy)=
 # ## The remedy: let the factors learn, at their own rate
 #
-# The lectures' remedy is to train $U$ and $V$ along with the cores, with a *discrepant* rate $\gamma \eta$:
+# The lectures' remedy is to train $U$ and $V$ along with the cores, with a *{term}`discrepant <discrepant learning rate>`* rate $\gamma \eta$:
 #
 # $$
 # W_{\text{comp}}(t) = U(t)\, \widetilde W_k(t) \cdots \widetilde W_1(t)\, V(t)^\top .
@@ -1076,7 +1076,7 @@ claims.show("without the spike", target.predict(corner, corner))
 # %% [markdown]
 # (The spike is hidden, so the code need not add it; the second line leaves the entry out.) The result is the matrix
 # without the spike, which fits all that is seen. A singular vector that lives on
-# one entry is seen there or nowhere. Guarantees for completion therefore assume *incoherence*: singular
+# one entry is seen there or nowhere. Guarantees for completion therefore assume *{term}`incoherence`*: singular
 # vectors that are spread out, as random ones are. Only observing that very entry would help.
 #
 # :::::{solution-end}

@@ -84,7 +84,7 @@ DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 # (sec-lp-network)=
 # ## A network that can be computed
 #
-# A *deep linear network* of depth $L$ multiplies its input by $L$ matrices and does nothing else,
+# A *{term}`deep linear network`* of depth $L$ multiplies its input by $L$ matrices and does nothing else,
 #
 # $$
 # f(x) = W_L \cdots W_2 W_1\, x = W_{L:1}\, x , \qquad W_l \in \mathbb R^{d_l \times d_{l-1}} .
@@ -109,11 +109,11 @@ DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 # $$ (eq-dln-gradient)
 #
 # Each layer's gradient depends on all the others. We follow gradient descent with learning rate $\eta$
-# and weight decay $\lambda$,
+# and {term}`weight decay` $\lambda$,
 #
 # $$ W_l(t+1) = (1 - \eta\lambda)\, W_l(t) - \eta\, \nabla_l(t) , $$ (eq-dln-step)
 #
-# under two assumptions {cite}`yaras2023law`. The inputs are *whitened*, $X X^\top = I$, so that the data
+# under two assumptions {cite}`yaras2023law`. The inputs are *{term}`whitened`*, $X X^\top = I$, so that the data
 # enter only through the correlation of targets and inputs, $\Phi = Y X^\top$: the error times $X^\top$ in
 # {eq}`eq-dln-gradient` becomes $W_{L:1} - \Phi$. And the weights start as $\varepsilon$ times orthogonal
 # matrices, $W_l(0)^\top W_l(0) = \varepsilon^2 I$ or $W_l(0) W_l(0)^\top = \varepsilon^2 I$, whichever
@@ -296,7 +296,7 @@ explore(
 # Ask which input directions the gradient never touches. In {eq}`eq-dln-gradient` the error
 # $W_{L:1} - \Phi$ stands in the middle. A direction $v$ can feel $\Phi$ in two ways: from the right,
 # if $\Phi v \ne 0$; or from the left, if the network carries $v$ to an output that is not orthogonal to the
-# columns of $\Phi$, where the error pulls back at it. If $d_y = d$, call a direction *idle* if neither is
+# columns of $\Phi$, where the error pulls back at it. If $d_y = d$, call a direction *{term}`idle <idle direction>`* if neither is
 # the case:
 #
 # $$ \Phi v = 0 \qquad\text{and}\qquad \Phi^\top W_{L:1}(0)\, v = 0 . $$ (eq-idle)
@@ -798,7 +798,7 @@ claims.check("parsimony-span", outside["Gaussian"], below=0.15, control=random_p
 # Here are the lectures' two figures: values and angles in the first layer, with momentum and without
 # whitening. For the 24 values that stay together we do not follow single vectors. Where values are nearly
 # equal, the smallest perturbation picks the basis, and what can be nearly fixed is the space that they
-# span. So the dashed lines are the principal angles between that space and itself at the start.
+# span. So the dashed lines are the {term}`principal angles` between that space and itself at the start.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-generic", "caption": "The first layer in more generic settings, wide case. Top: momentum 0.9 and weight decay 0.02; bottom: Gaussian inputs that are not whitened. Coloured: the six singular values that leave the others, and their vectors; dashed: the other 24, and the principal angles by which their span turns."}, "image": {"alt": "Two rows of three panels: singular values and angles of right and left vectors. Top: six coloured curves move, with overshoots; one dashed line sinks from 0.8 to 0.6, and its angles are zero. Bottom: six coloured curves move; the dashed values stay at one, and of their principal angles three rise to between 13 and 26 degrees while the others stay near zero."}}
 fig, axes = plt.subplots(2, 3, figsize=(7.5, 4.4), sharex="row")
@@ -1143,7 +1143,7 @@ claims.table(["σ₇ / σ₁", "rest"], rows)
 # :class: dropdown
 # A fair comparison trains all variants to the same training loss, not for the same number of epochs. Things
 # to look for: the share in the *first* hidden layer, which has to deal with the raw inputs; the rank of the
-# class means under cross-entropy, $K - 1$ after centring, against $K$ for squared errors; and whether
+# {term}`class means <class mean>` under cross-entropy, $K - 1$ after centring, against $K$ for squared errors; and whether
 # biases carry away one direction. Report the share over several seeds; differences below their spread mean
 # nothing.
 # :::

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Low-rank training
 #
-# In a deep linear network with $K$ outputs, whitened inputs and an orthogonal start, gradient descent learns in
+# In a {term}`deep linear network` with $K$ outputs, {term}`whitened` inputs and an orthogonal start, gradient descent learns in
 # $2K$ directions of a layer and multiplies all others by one common factor. Real networks have nonlinearities,
 # correlated inputs and cross-entropy. Do their weights still learn in few directions? If they do, we can train
 # these directions only: give a layer two thin factors in place of its matrix from the first step on, or, when
@@ -94,7 +94,7 @@ DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 # :::{prf:definition} Directions of an update
 # :label: def-directions
 #
-# Let $\sigma_1 \ge \sigma_2 \ge \dots$ be the singular values of $\Delta$. Its number of directions, at the
+# Let $\sigma_1 \ge \sigma_2 \ge \dots$ be the singular values of $\Delta$. Its {term}`number of directions <directions of an update>`, at the
 # share $s$, is the smallest $k$ with $\sigma_1^2 + \dots + \sigma_k^2 \ge s \, \| \Delta \|_F^2$. We take
 # $s = 0.99$.
 # :::
@@ -102,7 +102,7 @@ DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 # By the theorem of Eckart and Young this is the smallest rank of a matrix that approximates $\Delta$ with a
 # relative error of at most $\sqrt{1 - s}$, here 10 %, in the Frobenius norm.
 #
-# We switch weight decay off for this measurement: it shrinks the random start in all its directions, and that
+# We switch {term}`weight decay` off for this measurement: it shrinks the random start in all its directions, and that
 # would count as a change of full rank. `weights_of` lists what `train` is to record; `net.hidden[i][0]` is the
 # linear layer of hidden layer $i + 1$. One more network, for ten digits, has batch normalisation.
 
@@ -451,7 +451,7 @@ plt.show()
 # From rank $K$ on, at most a point or two are lost, somewhat below $K$ two or three; far below it grows fast. So
 # $K$ is a safe choice, not a sharp one.
 #
-# Neural collapse says why $K$ should be enough: in the end the features of $K$ classes are $K$ points, and
+# {term}`Neural collapse` says why $K$ should be enough: in the end the {term}`features <feature>` of $K$ classes are $K$ points, and
 # after centring they span $K - 1$ dimensions ([Neural collapse](neural_collapse.ipynb)). A smaller rank can
 # still represent a solution. At rank 2 the training digits are fitted almost perfectly, and what is lost is
 # accuracy on new ones; at rank 1 not even the training digits are fitted.
@@ -459,7 +459,7 @@ plt.show()
 # (sec-lr-lora)=
 # ## Adapting a trained network
 #
-# Often the network is there already, trained on something else. *Low-rank adaptation*, LoRA {cite}`hu2022lora`,
+# Often the network is there already, trained on something else. *Low-rank adaptation*, {term}`LoRA` {cite}`hu2022lora`,
 # keeps its weights $W_0$ and learns
 #
 # $$ W_{\text{adapted}} = W_0 + \tfrac{\alpha}{r} B A , \qquad \alpha > 0 , $$ (eq-lr-lora)
@@ -469,7 +469,7 @@ plt.show()
 # momentum; $W_0$ stays, so that the old network can be had back; and after training the product can be added
 # to $W_0$, and the adapted network does the same operations as the old one.
 #
-# Pretrain on the digits 0 to 4, then learn to tell 5 to 9 apart with a new classifier. A *linear probe* trains
+# Pretrain on the digits 0 to 4, then learn to tell 5 to 9 apart with a new classifier. A *{term}`linear probe`* trains
 # only that; it is a convex problem, and we solve it to the end by L-BFGS, since in 30 epochs of SGD it would
 # not be finished. The others train for 30 epochs: everything, or a LoRA update to the three hidden layers.
 # And to see what the pretraining is worth, two of them once more on a network that was never trained.

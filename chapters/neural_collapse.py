@@ -71,7 +71,7 @@ generator = seed_everything(0)
 # ## A classifier is a map and a rule
 #
 # A deep classifier does two things. A *feature map* $\phi_\theta$, all layers but the last, turns an
-# input $x$ into a feature vector $h = \phi_\theta(x) \in \mathbb R^d$. A *linear rule* then reads the
+# input $x$ into a {term}`feature` vector $h = \phi_\theta(x) \in \mathbb R^d$. A *linear rule* then reads the
 # label off it: the last layer, with weights $W \in \mathbb R^{K \times d}$ and bias
 # $b \in \mathbb R^K$, gives class $k$ the score $(Wh + b)_k$, and the largest score wins. The rule is
 # simple, so the map must do the work: it has to move the classes to where one matrix can tell them
@@ -86,7 +86,7 @@ generator = seed_everything(0)
 # $$ (eq-training)
 #
 # Here $\mathcal L_{\mathrm{CE}}(z, k) = -\log \big( e^{z_k} / \sum_j e^{z_j} \big)$ is the cross-entropy of
-# the scores $z$, and the last term is called *weight decay*. The factor ½ makes $\lambda$ what PyTorch calls
+# the scores $z$, and the last term is called *{term}`weight decay`*. The factor ½ makes $\lambda$ what PyTorch calls
 # `weight_decay`. The slides write $\lambda \| \cdot \|^2$ without it, so their $\lambda$ is half of ours.
 #
 # Our inputs are real: 1 797 handwritten digits of 8 × 8 pixels, which come with scikit-learn. We take
@@ -132,11 +132,11 @@ print("features", tuple(features.shape), "→ logits", tuple(net.head(features).
 # ## What should the features look like?
 #
 # After a while the network labels every training image correctly. What follows is called the
-# *terminal phase of training* {cite}`papyan2020prevalence`: the training error is zero, the loss is
+# *{term}`terminal phase of training`* {cite}`papyan2020prevalence`: the training error is zero, the loss is
 # not, and training goes on. Suppose you could place the features by hand. What would you wish for?
 #
 # Write $h_{k,i}$ for the feature of example $i$ of class $k$, $\bar h_k = \frac1n \sum_i h_{k,i}$ for
-# the class means and $\bar h = \frac1K \sum_k \bar h_k$ for their mean.
+# the {term}`class means <class mean>` and $\bar h = \frac1K \sum_k \bar h_k$ for their mean.
 #
 # :::{prf:definition} Neural collapse
 # :label: def-nc
@@ -145,7 +145,7 @@ print("features", tuple(features.shape), "→ logits", tuple(net.head(features).
 #
 # - **NC1, variability collapse:** every example sits on its class mean,
 #   $h_{k,i} \to \bar h_k$;
-# - **NC2, simplex ETF:** the centred means $\bar h_k - \bar h$ have one common length, and the cosine
+# - **NC2, {term}`simplex ETF`:** the centred means $\bar h_k - \bar h$ have one common length, and the cosine
 #   between any two of them is $-\frac{1}{K-1}$;
 # - **NC3, self-duality:** classifier and centred means are the same up to one scale $c > 0$,
 #   $w_k \to c \, (\bar h_k - \bar h)$, where $w_k$ is row $k$ of $W$;
@@ -739,7 +739,7 @@ claims.check("random-inputs-collapse", final, below=0.03, control=control)
 # %% [markdown]
 # So collapse is not a property of the data: a sufficiently flexible map, trained with weight decay past
 # zero error, does it here without any pattern to learn. This is the reason to study a model in which the
-# features are not computed from inputs at all but are free variables: the *unconstrained features model*
+# features are not computed from inputs at all but are free variables: the *{term}`unconstrained features model`*
 # {cite}`mixon2020neural,zhu2021geometric`. [Its minimisers](unconstrained_features.ipynb) can be
 # written down, and unless weight decay is too strong they are collapsed.
 #
@@ -972,7 +972,7 @@ claims.check("nc1-in-batches", ratios, 1, abs=1e-6, control=average / on_train)
 # :::{exercise} Angles between class means
 # :label: ex-nc-angle
 # What are the angles, in degrees, between the class means of a collapsed network with $K = 2$, 3, 10
-# and 1000 classes? What remains of the difference between an ETF and an orthogonal frame for ImageNet?
+# and 1000 classes? What remains of the difference between an ETF and an {term}`orthogonal frame` for ImageNet?
 # :::
 #
 # :::{solution} ex-nc-angle
@@ -1030,7 +1030,7 @@ claims.check("nc1-blind", nc1(h, y), below=1e-20, control=nc1(normal, y))
 # A shift cancels in all differences. For $h \mapsto cQh$ with orthogonal $Q$ and $c \ne 0$, $\Sigma_W$ becomes
 # $c^2 Q \Sigma_W Q^\top$ and $\Sigma_B^\dagger$ becomes $c^{-2} Q \Sigma_B^\dagger Q^\top$; the trace of
 # the product is unchanged. For an invertible $T$ and $d = K - 1$, $\Sigma_B$ is invertible for means in
-# general position, $\Sigma_B^{-1}$ becomes $T^{-\top} \Sigma_B^{-1} T^{-1}$, and the trace is unchanged
+# {term}`general position`, $\Sigma_B^{-1}$ becomes $T^{-\top} \Sigma_B^{-1} T^{-1}$, and the trace is unchanged
 # as well. For $d > K - 1$ it is not: $T$ can tilt the noise into the span of the means.
 
 

@@ -86,7 +86,7 @@ WIDTH, EPOCHS = 128 * SCALE, 60
 # (sec-ps-measures)=
 # ## Four numbers per layer
 #
-# Take a network apart into its layers and call $z^l$ the feature after layer $l$, so that $z^0 = x$ is the
+# Take a network apart into its layers and call $z^l$ the {term}`feature` after layer $l$, so that $z^0 = x$ is the
 # input. Let $\bar z_k^l$ be the mean of class $k$ and $\bar z^l$ the mean of these, and let $\Sigma_W^l$ and
 # $\Sigma_B^l$ be the covariances within and between the classes, as in the chapter on neural collapse.
 #
@@ -103,8 +103,8 @@ WIDTH, EPOCHS = 128 * SCALE, 60
 # $D_l < D_{l-1}$. $S_l$ is small if two classes point the same way. $D_l$ is a simpler relative of
 # $\mathrm{NC}_1^l = \operatorname{tr}(\Sigma_W^l \Sigma_B^{l\dagger})$, which weighs the directions, and
 # which we measure along with it. Both appear in the literature as *the* measure
-# {cite}`wang2023understanding,he2023law`. A last and more practical one is the accuracy of a *linear
-# probe*: a linear classifier trained on the frozen features of one layer {cite}`alain2016understanding`.
+# {cite}`wang2023understanding,he2023law`. A last and more practical one is the accuracy of a *{term}`linear
+# probe`*: a linear classifier trained on the frozen features of one layer {cite}`alain2016understanding`.
 #
 # :::{admonition} Slide check: where the layers start
 # :class: warning slide-check
@@ -117,7 +117,7 @@ WIDTH, EPOCHS = 128 * SCALE, 60
 #
 # We train two networks with ten hidden layers, and a classifier on top, on handwritten digits. One is a
 # multilayer perceptron (MLP) with batch normalisation before each ReLU, trained with cross-entropy. The
-# other is the lectures' *hybrid*: four such layers, then six that are linear. Its linear tail starts as
+# other is the lectures' *{term}`hybrid <hybrid network>`*: four such layers, then six that are linear. Its linear tail starts as
 # $\varepsilon = \frac12$ times orthogonal matrices, and its loss is the squared error, as in the linear
 # networks below.
 
@@ -229,7 +229,7 @@ claims.check(
 # %% [markdown]
 # Every layer of both networks compresses. What the probe needs is done after four layers, on new images:
 # later layers tighten what is already separable. You can see it happen. For three of the ten classes, the
-# centred class means span a plane; here is what falls onto that plane, layer by layer.
+# centred {term}`class means <class mean>` span a plane; here is what falls onto that plane, layer by layer.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-planes", "caption": "Features of the digits 0 to 2 in the MLP, at the input and after layers 2, 4, 6, 8 and 10, seen in the plane of their three class means and scaled to the same size."}, "image": {"alt": "Six scatter plots of three classes. At the input the three clouds are wide and touch; after layers two and four they are separate; from layer six on they tighten around the corners of a triangle, and after layer ten they are three small spots."}}
 three = labels < 3
@@ -327,16 +327,16 @@ claims.check(
 
 # %% [markdown]
 # In the tail $D_l$ levels off, near $\mathrm{NC}_1^l / (K-1)$, which it would equal if the centred means
-# were a simplex ETF and all spread lay in their span: what is inside the span is stretched along with the
+# were a {term}`simplex ETF` and all spread lay in their span: what is inside the span is stretched along with the
 # means. For nonlinear networks there are models of the straight line, but no proof. In a linear network we
 # can compute it.
 #
 # (sec-ps-linear)=
 # ## The same in a network that can be computed
 #
-# Take a deep linear network with $L$ layers, the first $L-1$ square, $d \times d$, the last one
+# Take a {term}`deep linear network` with $L$ layers, the first $L-1$ square, $d \times d$, the last one
 # $K \times d$; $N = nK$ orthonormal inputs, the columns of $X$ with $X^\top X = I$; one-hot targets as the
-# columns of $Y$. Let $N = d$, so that the inputs are whitened as well, $X X^\top = I$. The start is
+# columns of $Y$. Let $N = d$, so that the inputs are {term}`whitened` as well, $X X^\top = I$. The start is
 # $W_l(0) = \varepsilon Q_l$ with orthogonal $Q_l$. Train to zero loss by small steps. This is the wide case
 # of the last chapter. Recall the gradient, $\nabla_l = W_{L:l+1}^\top (W_{L:1} - \Phi) W_{l-1:1}^\top$ with
 # $\Phi = Y X^\top$, and that $d - 2K$ singular values of each layer but the last stay at $\varepsilon$
@@ -418,7 +418,8 @@ plt.show()
 # \end{aligned}
 # $$
 #
-# agree, and $W_{l+1}^\top W_{l+1} - W_l W_l^\top$ is conserved {cite}`arora2018optimization`. At an
+# agree, and $W_{l+1}^\top W_{l+1} - W_l W_l^\top$, the lack of {term}`balancedness`, is conserved
+# {cite}`arora2018optimization`. At an
 # orthogonal start it is zero for $l < L - 1$. At the top it is not, since $W_L$ is wide:
 #
 # $$
@@ -450,7 +451,7 @@ plt.show()
 # :label: thm-decay
 #
 # In this setting, with $d \ge 2K$ and fixed $Q_1, \dots, Q_L$, let gradient flow from $\varepsilon Q_l$
-# converge to weights with zero loss, and let $\theta_1, \dots, \theta_K$ be the principal angles between
+# converge to weights with zero loss, and let $\theta_1, \dots, \theta_K$ be the {term}`principal angles` between
 # the row spaces of the last layer before and after. (If $d = 2K$, suppose that the largest $\cos \theta_i$
 # stays above a positive constant.) Then, as $\varepsilon \to 0$, for $l = 0, \dots, L - 2$
 #
@@ -780,7 +781,7 @@ plt.show()
 # $\varepsilon$, if the correlation $\langle \Phi, \widehat W_{L:1} \rangle$ is or becomes positive. (Call
 # it $f$. Then $\frac{d}{dt} \| \widehat W \|^2 = 2 \varepsilon^{L-2} L f$, summed over the layers, and
 # $f / \| \widehat W \|^L$ never falls.) Just before, the weights are of size one, and the plateau is over.
-# The time of escape is
+# The {term}`time of escape <escape time>` is
 #
 # $$ T(\varepsilon) \propto \varepsilon^{-(L-2)} . $$ (eq-escape)
 #
@@ -1162,8 +1163,8 @@ values = torch.linalg.svdvals(after[0])
 print("values at 0.3:", ((values - 0.3).abs() < 1e-9).sum().item())
 
 # %% [markdown]
-# Of $d = 50$ values $d - 3K = 41$ are at $\varepsilon$, for orthonormal inputs with $K = 3$: an idle
-# direction is now one that neither the targets nor the start nor the start *restricted to the samples*
+# Of $d = 50$ values $d - 3K = 41$ are at $\varepsilon$, for orthonormal inputs with $K = 3$: an {term}`idle
+# direction` is now one that neither the targets nor the start nor the start *restricted to the samples*
 # connect to an output.
 #
 # :::::{solution-end}
@@ -1186,7 +1187,7 @@ print("values at 0.3:", ((values - 0.3).abs() < 1e-9).sum().item())
 #
 # :::{exercise} Weight decay
 # :label: ex-separation-weight-decay
-# With weight decay the singular values that nothing moves shrink like $(1 - \eta\lambda)^t$. What becomes
+# With {term}`weight decay` the singular values that nothing moves shrink like $(1 - \eta\lambda)^t$. What becomes
 # of $D_{l+1} / D_l$ after the loss has settled? Check with $\lambda = 0.01$.
 # :::
 #

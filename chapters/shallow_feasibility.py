@@ -14,7 +14,7 @@
 # %% [markdown]
 # # When can a shallow network collapse?
 #
-# In the unconstrained features model the features of a class always collapse to one point, because nothing
+# In the {term}`unconstrained features model` the {term}`features <feature>` of a class always collapse to one point, because nothing
 # stops them. A real network must produce its features from data. Does a sufficiently wide network have the
 # same freedom? For two layers the question has a complete answer: it does not, and what decides is not the
 # width but a system of linear inequalities in the *inputs*. This chapter solves that system with a proof
@@ -103,11 +103,10 @@ DEVICE = default_device() if DATASET == "mnist" else torch.device("cpu")
 # objective is cross-entropy with a penalty on the features, as in the features model,
 #
 # $$
-# \begin{gathered}
-# F(W_1, W_2) = \frac1N \sum_{i=1}^N L(f(x_i), y_i)
-#   + \frac\lambda2 \big( \|W_2\|_F^2 + \|H\|_F^2 \big) , \\
-# H = (X W_1^\top)_+ ,
-# \end{gathered}
+# \begin{aligned}
+# F(W_1, W_2) = {} & \frac1N \sum_{i=1}^N L(f(x_i), y_i) \\
+#   & + \frac\lambda2 \big( \|W_2\|_F^2 + \|H\|_F^2 \big) , \qquad H = (X W_1^\top)_+ ,
+# \end{aligned}
 # $$ (eq-shallow-objective)
 #
 # where the rows of $X$ $(N, d)$ are the samples. The lecture penalises the features rather than $W_1$ because
@@ -208,7 +207,7 @@ def lowest_value(n, K, decay):
 #
 # :::{prf:definition} Feasible class
 # :label: def-feasible
-# Class $k$ is *feasible* if some $\beta \in \mathbb R^d$ solves
+# Class $k$ is *{term}`feasible <feasible class>`* if some $\beta \in \mathbb R^d$ solves
 #
 # $$X_k \beta = \mathbf 1 , \qquad X_{-k} \, \beta \le 0 .$$ (eq-feasible)
 # :::
@@ -221,7 +220,7 @@ def lowest_value(n, K, decay):
 #
 # Let $p \ge K$ and $K c_+ < 1$. The objective {eq}`eq-shallow-objective` has a minimum, and it is at least
 # $V$. It equals $V$ if and only if all $K$ classes are feasible. Then every minimiser is collapsed; otherwise
-# none is at the minimum of the positive features model, whatever the width.
+# none is at the minimum of the {term}`positive features model`, whatever the width.
 # :::
 #
 # :::{prf:proof}
@@ -229,7 +228,7 @@ def lowest_value(n, K, decay):
 #
 # *If all classes are feasible,* with solutions $\beta_k$, let the first $K$ neurons have the weights
 # $h \beta_k$, $h > 0$, and let all others be zero. Then $H$ has the row $h e_k$ for every sample of class
-# $k$. These are equally long orthogonal class means; with the right $h$, and $W_2$ a multiple of the centred
+# $k$. These are equally long orthogonal {term}`class means <class mean>`; with the right $h$, and $W_2$ a multiple of the centred
 # means, $F = V$. As $V$ is a lower bound, every other minimiser of $F$ minimises the positive features model
 # as well, and is collapsed.
 #
@@ -301,14 +300,14 @@ print("solutions in 8 dimensions:", in_eight)
 # :::{prf:theorem} Farkas' lemma for collapse
 # :label: thm-farkas
 #
-# Exactly one of these two exists: a solution $\beta$ of {eq}`eq-feasible`; or a *certificate*
+# Exactly one of these two exists: a solution $\beta$ of {eq}`eq-feasible`; or a *{term}`certificate`*
 # $u \in \mathbb R^n$, $v \in \mathbb R^m$ with
 #
 # $$X_k^\top u = X_{-k}^\top v , \qquad \mathbf 1^\top u = 1, \qquad v \ge 0 .$$ (eq-certificate)
 # :::
 #
-# The second says: a point of the *affine hull* of class $k$ (coefficients that sum to one, of any sign) lies
-# in the *cone* of the other samples (coefficients of no negative sign). So class $k$ is feasible if and only
+# The second says: a point of the *{term}`affine hull`* of class $k$ (coefficients that sum to one, of any sign) lies
+# in the *{term}`cone`* of the other samples (coefficients of no negative sign). So class $k$ is feasible if and only
 # if these two sets do not meet. Both are unbounded. A hyperplane through the origin that separates the class
 # from the others is therefore necessary, as lecture 004 notes, but far from sufficient.
 
@@ -589,7 +588,7 @@ claims.check("shallow-never-alone", others_part(below), 0, control=others_part(a
 # :::{prf:lemma} Regions
 # :label: lem-regions
 #
-# $m$ hyperplanes in general position cut $\mathbb R^q$ into $\sum_{i=0}^q \binom mi$ regions.
+# $m$ hyperplanes in {term}`general position` cut $\mathbb R^q$ into $\sum_{i=0}^q \binom mi$ regions.
 # :::
 #
 # General position means that any $j \le q$ of them meet in an affine subspace of dimension $q - j$, and no
@@ -1719,7 +1718,7 @@ claims.show("median NC1 by noise", *spreads_decay.median(1).values)
 # weights is worth it. The features of these data come closest to collapse at the least noise, and never reach
 # it. For orthonormal samples they can: then $\|H\|_F \le \|X W_1^\top\|_F \le \|W_1\|_F$, so the objective is
 # at least $F$, hence at least $V$, and $\beta_k = \sum_{i \in k} x_i$ attains it. The lecture reports that
-# some of the phenomena extend to weight decay.
+# some of the phenomena extend to {term}`weight decay`.
 #
 # :::::{solution-end}
 # :::::

@@ -17,7 +17,7 @@
 # Wide networks, trained by three algorithms, on images or on noise, came close to one and the same figure.
 # Whatever explains it cannot be in the images, nor in the algorithm. So take away what is left: drop the
 # network, and let the features be free variables, put wherever the training objective would like to have
-# them. That problem is small enough to solve by hand, and its solution *is* neural collapse. This chapter
+# them. That problem is small enough to solve by hand, and its solution *is* {term}`neural collapse`. This chapter
 # solves it, looks at the landscape around the solution, changes the loss, and finds five places where the
 # slides promise too much.
 #
@@ -92,7 +92,7 @@ generator = seed_everything(0)
 # (sec-ufm-model)=
 # ## Free the features
 #
-# A classifier with features $h_{k,i} = \phi_\theta(x_{k,i})$ minimises a loss plus weight decay. That
+# A classifier with {term}`features <feature>` $h_{k,i} = \phi_\theta(x_{k,i})$ minimises a loss plus {term}`weight decay`. That
 # problem is highly non-convex. The usual linearisation of wide networks, the neural tangent kernel,
 # {claim}`looks at outputs and says hardly anything about features <tangent-kernel-silent>`. But
 # {claim}`an over-parametrised network can move its features almost anywhere <ufm-validity>`: it fits
@@ -102,9 +102,11 @@ generator = seed_everything(0)
 # layer-peeled model, is
 #
 # $$
-# \min_{W, H, b} \; f(W, H, b) = \frac1N \sum_{k=1}^K \sum_{i=1}^n
-#   \mathcal L\big( W h_{k,i} + b, k \big)
-#   + \frac{\lambda_W}{2} \|W\|_F^2 + \frac{\lambda_H}{2} \|H\|_F^2 + \frac{\lambda_b}{2} \|b\|^2 ,
+# \begin{aligned}
+# \min_{W, H, b} \; f(W, H, b) = {} & \frac1N \sum_{k=1}^K \sum_{i=1}^n
+#   \mathcal L\big( W h_{k,i} + b, k \big) \\
+#   & + \frac{\lambda_W}{2} \|W\|_F^2 + \frac{\lambda_H}{2} \|H\|_F^2 + \frac{\lambda_b}{2} \|b\|^2 ,
+# \end{aligned}
 # $$ (eq-ufm)
 #
 # with $W \in \mathbb R^{K \times d}$, $b \in \mathbb R^K$, and the $N = nK$ features as the rows of
@@ -163,8 +165,8 @@ right.set(xlabel="iteration", title="cosines between class means")
 plt.show()
 
 # %% [markdown]
-# All of them end at the same value, and in all of them the class means stand at cosine
-# $-\frac19 = -\frac1{K-1}$. No network, no data, and there is the simplex ETF. So why this value, why
+# All of them end at the same value, and in all of them the {term}`class means <class mean>` stand at cosine
+# $-\frac19 = -\frac1{K-1}$. No network, no data, and there is the {term}`simplex ETF`. So why this value, why
 # this figure, and why does no start get stuck?
 #
 # (sec-ufm-theorem)=
@@ -175,8 +177,8 @@ plt.show()
 #
 # $$t = \sum_{j \ne k} (z_j - z_k)$$ (eq-contrast)
 #
-# its *contrast*: it sets the right score against all others at once, and is negative when the right one
-# beats their average. If all wrong scores are equal and the right one is larger by the *margin* $a$, then
+# its *{term}`contrast`*: it sets the right score against all others at once, and is negative when the right one
+# beats their average. If all wrong scores are equal and the right one is larger by the *{term}`margin`* $a$, then
 # $t = -(K-1) a$. We write $t_{k,i}$ for the contrast of a sample and $\bar t$ for the average over all. (In
 # what follows, $e_k$ is the $k$-th unit vector, $\mathbf 1$ the vector of ones, and
 # $\langle A, B \rangle = \sum_{ij} A_{ij} B_{ij}$.)
@@ -208,9 +210,11 @@ plt.show()
 # $N |\bar t| \le K \sqrt n \, \|W\|_F \|H\|_F$, and as $x^2 + y^2 \ge 2xy$,
 #
 # $$
+# \begin{gathered}
 # \frac{\lambda_W}{2} \|W\|_F^2 + \frac{\lambda_H}{2} \|H\|_F^2
-#   \ge \sqrt{\lambda_W \lambda_H} \, \|W\|_F \|H\|_F \ge c \, |\bar t| ,
-#   \qquad c = \sqrt{n \lambda_W \lambda_H} .
+#   \ge \sqrt{\lambda_W \lambda_H} \, \|W\|_F \|H\|_F \ge c \, |\bar t| , \\
+# c = \sqrt{n \lambda_W \lambda_H} .
+# \end{gathered}
 # $$ (eq-price)
 #
 # This $c$ is the price of one unit of contrast. Value and margin of the minimum will depend on $n$,
@@ -551,8 +555,10 @@ claims.check("norm-constrained-etf", both, below=1e-4, control=both_before)
 # So if $d \ge K$, minimising $f$ over the factors is the same as minimising
 #
 # $$
-# F(Z, b) = \frac1N \sum_{k,i} \mathcal L(z_{k,i} + b, k) + \sqrt{\lambda_W \lambda_H}\, \|Z\|_*
-#   + \frac{\lambda_b}{2} \|b\|^2 ,
+# \begin{aligned}
+# F(Z, b) = {} & \frac1N \sum_{k,i} \mathcal L(z_{k,i} + b, k) \\
+#   & + \sqrt{\lambda_W \lambda_H}\, \|Z\|_* + \frac{\lambda_b}{2} \|b\|^2 ,
+# \end{aligned}
 # $$ (eq-convex)
 #
 # which is convex if the loss is. Lecture 004 takes this road to the theorem; slides *IV* to *VII* take it
@@ -653,7 +659,7 @@ claims.check("convex-twin", ratios, 1, abs=1e-9, control=slide)
 # :::
 #
 # The way down is to *start using a new dimension*, for the contrast that the loss misses most.
-# Critical points with a direction of negative curvature are called *strict saddles*. Gradient descent with a
+# Critical points with a direction of negative curvature are called *{term}`strict saddles <strict saddle>`*. Gradient descent with a
 # small enough step, started at random, almost surely does not converge to one
 # {cite}`lee2016gradient,panageas2017gradient`. The slides state the theorem for $d > K$ and
 # {claim}`conjecture that less is enough <landscape-conjecture>`, $d \ge K - 1$; by the argument with
@@ -892,9 +898,11 @@ claims.check("label-smoothing-margin", smoothed, expected, abs=1e-5, control=con
 # finds $x' = r$ and $x'' = pr$. Differentiating $\varphi(x) = r^\gamma x$ twice along $u$ gives
 #
 # $$
+# \begin{aligned}
 # \frac{\mathrm d^2 \psi_{\mathrm{FL}}}{\mathrm d u^2}
-#   = \varphi''(x)\, r^2 + \varphi'(x)\, p r
-#   = p\, r^{\gamma} \big( (1 + 2\gamma)\, r - \gamma x\, (r - \gamma p) \big) .
+#   &= \varphi''(x)\, r^2 + \varphi'(x)\, p r \\
+#   &= p\, r^{\gamma} \big( (1 + 2\gamma)\, r - \gamma x\, (r - \gamma p) \big) .
+# \end{aligned}
 # $$
 #
 # The bracket is non-negative if and only if $x (1 - \gamma p / r) \le 2 + \frac1\gamma$, and
@@ -1076,7 +1084,7 @@ claims.check("focal-threshold", beyond, below=1e-6, control=before)
 # rows $a \big( e_k - \frac1K \mathbf 1 \big) + \frac{\tau}{K} \mathbf 1$, repeated $n$ times, with
 # $a = 1 - Kc$, and
 #
-# - without a bias: $\tau = 1 - Kc$. Class means and classifier are *orthogonal frames*
+# - without a bias: $\tau = 1 - Kc$. Class means and classifier are *{term}`orthogonal frames <orthogonal frame>`*
 #   {cite}`tirer2022extended`;
 # - with $\lambda_b \le \frac{Kc}{1 - Kc}$: $\tau = 0$ and $b = \frac{1}{K (1 + \lambda_b)} \mathbf 1$. Both
 #   are simplex ETFs;
@@ -1097,8 +1105,11 @@ claims.check("focal-threshold", beyond, below=1e-6, control=before)
 # the scores, the twin is, up to a constant,
 #
 # $$
-# \underbrace{\frac{K-1}{2K} (a - 1)^2 + c\,(K-1) |a|}_{\text{shape}}
-#   + \underbrace{\frac K2 \Big( \mu - \frac1K \Big)^2 + c\, |\tau| + \frac{\lambda_b}2 K \beta^2}_{\text{mean}} .
+# \begin{aligned}
+# & \underbrace{\frac{K-1}{2K} (a - 1)^2 + c\,(K-1) |a|}_{\text{shape}} \\
+# & \quad + \underbrace{\frac K2 \Big( \mu - \frac1K \Big)^2 + c\, |\tau|
+#   + \frac{\lambda_b}2 K \beta^2}_{\text{mean}} .
+# \end{aligned}
 # $$
 #
 # The shape wants $a = 1 - Kc$, or zero if that is negative. In the mean, $\tau$ and $\beta$ share the work.
