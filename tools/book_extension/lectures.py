@@ -7,8 +7,8 @@ from docutils import nodes
 from book_extension.claims_page import link
 
 PAGE = "backmatter/lectures"
-# The lectures are 000 to 004. The end of a number such as 10 000 or 0.001 is no lecture.
-MENTION = re.compile(r"(?:\b[Ll]ecture\s+)?(?<!\d)(?<!\d[\s.,])\b(00[0-4])\b(?![.,]?\d)")
+# The lectures are 000 to 004. A part of 10 000, of 0.001 or of an identifier is no lecture.
+MENTION = re.compile(r"(?:\b[Ll]ecture\s+)?(?<![\d-])(?<!\d[\s.,])\b(00[0-4])\b(?![.,]?\d)")
 # What is not prose, and what leads somewhere already.
 CLOSED = (
     nodes.literal,
