@@ -86,9 +86,9 @@ claims.strict(DATASET == "digits")
 #
 # Let $\Phi \in \mathbb R^{d \times d}$ have rank $r \ll d$, and let $\Omega$ be the set of places at which
 # we see its entries, $M$ of them. A rank-$r$ matrix has $r(2d - r)$ degrees of freedom, so $M$ must be at
-# least that, with at least $r$ entries in every row and column ({ref}`first exercise <ex-mc-count>`). The plan of the lectures is
-# to write the unknown matrix as a {term}`deep linear network`, $W_{L:1} = W_L \cdots W_1$, and to fit it where we see
-# something,
+# least that, with at least $r$ entries in every row and column ({ref}`first exercise <ex-mc-count>`). The plan
+# of the lectures is to write the unknown matrix as a {term}`deep linear network`, $W_{L:1} = W_L \cdots W_1$,
+# and to fit it where we see something,
 #
 # $$
 # \begin{aligned}
@@ -197,15 +197,15 @@ claims.check("completion-draws", found[3], above=0, below=5, control=found[2])
 #
 # $$ \dot\sigma = L\, s^{L-1} \dot s = L\, \sigma^{2 - 2/L}\, g . $$ (eq-rich)
 #
-# (Arora et al. show the same for all {term}`balanced <balancedness>` networks, with the singular vectors of the product
-# {cite}`arora2019implicit`.) What is large grows faster: the rich get richer. Let two directions start at
-# $\varepsilon^L$ and pull with constant $g$ and $\kappa g$, $\kappa < 1$. For $L = 2$ the law is
+# (Arora et al. show the same for all {term}`balanced <balancedness>` networks, with the singular vectors of
+# the product {cite}`arora2019implicit`.) What is large grows faster: the rich get richer. Let two directions
+# start at $\varepsilon^L$ and pull with constant $g$ and $\kappa g$, $\kappa < 1$. For $L = 2$ the law is
 # $\dot\sigma = 2 \sigma g$, exponential growth, and when the first direction is of size one, the second is at
 # $\varepsilon^{2 (1 - \kappa)}$. For $L = 3$ it is $\dot\sigma = 3 \sigma^{4/3} g$, and that explodes:
 # $\sigma(t)^{-1/3} = \varepsilon^{-1} - g t$ reaches zero, which is infinite growth, at
 # $t = 1 / (g \varepsilon)$, and until then the second direction has grown by the factor $(1 - \kappa)^{-3}$, a
-# constant ({ref}`second exercise <ex-mc-rich>`). What the gaps add pulls in many directions, less hard than the target, and depth
-# leaves it behind.
+# constant ({ref}`second exercise <ex-mc-rich>`). What the gaps add pulls in many directions, less hard than
+# the target, and depth leaves it behind.
 #
 # (sec-mc-width)=
 # ## What width buys
@@ -359,8 +359,8 @@ claims.check("completion-parameters", compressed, 4 * L * guess**2 + 4 * d * gue
 # Now the same with gaps, in the setting of Kwon et al. {cite}`kwon2024efficient`: $d = 100$, $r = 5$, and
 # 30 % of the entries, with five singular values spread over the upper part of the spectrum of a Gaussian
 # matrix of this size. (Their step of 10 for half the *mean* of the squares is $10/M$ for half their sum. They
-# know the rank; we go on guessing $\hat r = 8$.) The first gradient is made of $\Omega \odot \Phi$ in place of $\Phi$, and so are the
-# subspaces in which it moves.
+# know the rank; we go on guessing $\hat r = 8$.) The first gradient is made of $\Omega \odot \Phi$ in place of
+# $\Phi$, and so are the subspaces in which it moves.
 
 # %%
 strengths = [19.9, 16.3, 13.8, 11.6, 9.9]
@@ -448,7 +448,8 @@ plt.show()
 # (sec-mc-remedy)=
 # ## The remedy: let the factors learn, at their own rate
 #
-# The lectures' remedy is to train $U$ and $V$ along with the cores, with a *{term}`discrepant <discrepant learning rate>`* rate $\gamma \eta$:
+# The lectures' remedy is to train $U$ and $V$ along with the cores, with a
+# *{term}`discrepant <discrepant learning rate>`* rate $\gamma \eta$:
 #
 # $$
 # W_{\text{comp}}(t) = U(t)\, \widetilde W_k(t) \cdots \widetilde W_1(t)\, V(t)^\top .
@@ -681,18 +682,18 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# From a start of the same size $\varepsilon$ the narrow network is slower than both, its full-width cousin included,
-# and stays behind the compressed one at the higher rate too. That is the lectures' answer: no, over-parametrised
-# networks are easier to train. A random start of width $d$ contains all directions that are wanted; the
-# compressed network has looked up which they are. The answer holds at equal $\varepsilon$ only: the controls start the
-# narrow network at $3 \varepsilon$, and it is no longer behind.
+# From a start of the same size $\varepsilon$ the narrow network is slower than both, its full-width cousin
+# included, and stays behind the compressed one at the higher rate too. That is the lectures' answer: no,
+# over-parametrised networks are easier to train. A random start of width $d$ contains all directions that are
+# wanted; the compressed network has looked up which they are. The answer holds at equal $\varepsilon$ only:
+# the controls start the narrow network at $3 \varepsilon$, and it is no longer behind.
 #
 # (sec-mc-cost)=
 # ## The cost of a step
 #
 # How much is saved? {eq}`eq-mc-comp` is a $d \times d$ matrix, and the code published with both papers
-# multiplies it out in every step, $O(d^2 \hat r)$ operations and memory for $d^2$ numbers. There is no need: the loss
-# wants $M$ entries of it. Write $E$ for the sparse matrix of the errors at these entries, $E_{ij} =
+# multiplies it out in every step, $O(d^2 \hat r)$ operations and memory for $d^2$ numbers. There is no need:
+# the loss wants $M$ entries of it. Write $E$ for the sparse matrix of the errors at these entries, $E_{ij} =
 # u_i^\top C v_j - \Phi_{ij}$ for $(i, j) \in \Omega$, where $u_i$ and $v_j$ are rows of $U$ and $V$ and
 # $C = \widetilde W_k \cdots \widetilde W_1$. All gradients come from two products of $E$ with thin matrices,
 #
@@ -704,9 +705,9 @@ plt.show()
 # $$ (eq-mc-sparse)
 #
 # and those of the cores from $\nabla_C$ by the chain rule, as in any deep linear network. That is
-# $O(M \hat r + d \hat r^2 + L \hat r^3)$ operations, and no memory of size $d^2$. (In small matrices it takes longer to
-# look entries up than to multiply: up to about $d = 500$ the library multiplies out, if enough of them are seen.)
-# In code, for one core:
+# $O(M \hat r + d \hat r^2 + L \hat r^3)$ operations, and no memory of size $d^2$. (In small matrices it takes
+# longer to look entries up than to multiply: up to about $d = 500$ the library multiplies out, if enough of
+# them are seen.) In code, for one core:
 
 
 # %%

@@ -296,8 +296,8 @@ explore(
 # Ask which input directions the gradient never touches. In {eq}`eq-dln-gradient` the error
 # $W_{L:1} - \Phi$ stands in the middle. A direction $v$ can feel $\Phi$ in two ways: from the right,
 # if $\Phi v \ne 0$; or from the left, if the network carries $v$ to an output that is not orthogonal to the
-# columns of $\Phi$, where the error pulls back at it. If $d_y = d$, call a direction *{term}`idle <idle direction>`* if neither is
-# the case:
+# columns of $\Phi$, where the error pulls back at it. If $d_y = d$, call a direction
+# *{term}`idle <idle direction>`* if neither is the case:
 #
 # $$ \Phi v = 0 \qquad\text{and}\qquad \Phi^\top W_{L:1}(0)\, v = 0 . $$ (eq-idle)
 #
@@ -1143,9 +1143,9 @@ claims.table(["σ₇ / σ₁", "rest"], rows)
 # :class: dropdown
 # A fair comparison trains all variants to the same training loss, not for the same number of epochs. Things
 # to look for: the share in the *first* hidden layer, which has to deal with the raw inputs; the rank of the
-# {term}`class means <class mean>` under cross-entropy, $K - 1$ after centring, against $K$ for squared errors; and whether
-# biases carry away one direction. Report the share over several seeds; differences below their spread mean
-# nothing.
+# {term}`class means <class mean>` under cross-entropy, $K - 1$ after centring, against $K$ for squared errors;
+# and whether biases carry away one direction. Report the share over several seeds; differences below their
+# spread mean nothing.
 # :::
 #
 # ## Summary

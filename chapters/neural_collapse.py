@@ -86,8 +86,8 @@ generator = seed_everything(0)
 # $$ (eq-training)
 #
 # Here $\mathcal L_{\mathrm{CE}}(z, k) = -\log \big( e^{z_k} / \sum_j e^{z_j} \big)$ is the cross-entropy of
-# the scores $z$, and the last term is called *{term}`weight decay`*. The factor ½ makes $\lambda$ what PyTorch calls
-# `weight_decay`. The slides write $\lambda \| \cdot \|^2$ without it, so their $\lambda$ is half of ours.
+# the scores $z$, and the last term is called *{term}`weight decay`*. The factor ½ makes $\lambda$ what PyTorch
+# calls `weight_decay`. The slides write $\lambda \| \cdot \|^2$ without it, so their $\lambda$ is half of ours.
 #
 # Our inputs are real: 1 797 handwritten digits of 8 × 8 pixels, which come with scikit-learn. We take
 # the first 140 of each class for training, so that the classes are exactly balanced, and keep 397 for
@@ -341,9 +341,9 @@ claims.check("centred-means-rank", rank, 9, control=uncentred)
 #
 # :::{prf:proof}
 # $C C^\top = I - \frac1K \mathbf 1 \mathbf 1^\top$ centres the means, hence
-# $\Sigma_B = \frac1K M^\top C C^\top M = \frac1K B^\top B$. Put $S = A^\top A = K B^\top (B B^\top)^{-2} B$ and multiply:
-# $\Sigma_B S = B^\top (B B^\top)^{-1} B = S \Sigma_B$, which is the orthogonal projection $P$ onto the row
-# space of $B$. It is symmetric, $P \Sigma_B = \Sigma_B$ and $P S = S$: these are the four
+# $\Sigma_B = \frac1K M^\top C C^\top M = \frac1K B^\top B$. Put $S = A^\top A = K B^\top (B B^\top)^{-2} B$
+# and multiply: $\Sigma_B S = B^\top (B B^\top)^{-1} B = S \Sigma_B$, which is the orthogonal projection $P$
+# onto the row space of $B$. It is symmetric, $P \Sigma_B = \Sigma_B$ and $P S = S$: these are the four
 # Moore–Penrose conditions, so $S = \Sigma_B^\dagger$. Finally
 # $\operatorname{tr}(\Sigma_W A^\top A) = \operatorname{tr}(A \Sigma_W A^\top)$ is the average of
 # $\| A (h_{k,i} - \bar h_k) \|^2$.
@@ -392,8 +392,8 @@ claims.check("nc1-library", ratio, 1, abs=1e-9, control=ratio / 5)
 # A measure is trustworthy once it gives the right number where we know it. Put the class means on an
 # ETF of radius $a$ and add isotropic noise of standard deviation $s$ per coordinate. The vectors of an
 # ETF satisfy $\sum_k u_k u_k^\top = \frac{K}{K-1} P$, with $P$ the projection onto their span, so
-# $\Sigma_B = \frac{a^2}{K-1} P$ ({ref}`an exercise <ex-nc-spectrum>` proves it another way). With many samples per class,
-# $\Sigma_W = s^2 I$; and since $\operatorname{tr} P = K - 1$,
+# $\Sigma_B = \frac{a^2}{K-1} P$ ({ref}`an exercise <ex-nc-spectrum>` proves it another way). With many samples
+# per class, $\Sigma_W = s^2 I$; and since $\operatorname{tr} P = K - 1$,
 #
 # $$\mathrm{NC}_1 = \operatorname{tr}\Big( s^2 \, \frac{K-1}{a^2} P \Big)
 #   = \frac{s^2 (K-1)^2}{a^2} .$$ (eq-etf-noise)

@@ -117,9 +117,9 @@ WIDTH, EPOCHS = 128 * SCALE, 60
 #
 # We train two networks with ten hidden layers, and a classifier on top, on handwritten digits. One is a
 # multilayer perceptron (MLP) with batch normalisation before each ReLU, trained with cross-entropy. The
-# other is the lectures' *{term}`hybrid <hybrid network>`*: four such layers, then six that are linear. Its linear tail starts as
-# $\varepsilon = \frac12$ times orthogonal matrices, and its loss is the squared error, as in the linear
-# networks below.
+# other is the lectures' *{term}`hybrid <hybrid network>`*: four such layers, then six that are linear. Its
+# linear tail starts as $\varepsilon = \frac12$ times orthogonal matrices, and its loss is the squared error,
+# as in the linear networks below.
 
 # %%
 data, new = load_standardized(DATASET, device=DEVICE)
@@ -350,9 +350,9 @@ claims.check(
 # $N \ge d$. They meet only at $N = d$. The *unchanged spectrum* of 000 and 001, $d - 2K$ singular values
 # equal to $\varepsilon$, needs that too, and these lectures assume it (*orthogonal and square*). For
 # $d > N$ we find only $d - 3K$, and the descent ends at a distance of order $\varepsilon$ from the
-# minimum-norm solution that 002 assumes ({ref}`an exercise <ex-separation-more-dimensions>`). On the slide that solution reads
-# $W_{L:1} = (X^\top X)^{-1} X^\top$, without its targets: it must be $Y (X^\top X)^{-1} X^\top$, as only a
-# $K \times d$ matrix can be meant.
+# minimum-norm solution that 002 assumes ({ref}`an exercise <ex-separation-more-dimensions>`). On the slide
+# that solution reads $W_{L:1} = (X^\top X)^{-1} X^\top$, without its targets: it must be
+# $Y (X^\top X)^{-1} X^\top$, as only a $K \times d$ matrix can be meant.
 # :::
 
 # %%
@@ -649,8 +649,8 @@ claims.check("separation-balance", imbalance, (d - 5) ** 0.5, rel=0.01, control=
 # Lecture 002 defines $S_l$ with *centred* means, $\bar z_k^l - \bar z^l$, and with the absolute value of
 # the cosine, and states a theorem by which $S_l$ approaches one in the last layers. The two cannot hold
 # together. Centred means sum to zero, so for $K$ classes the largest absolute cosine is at least
-# $\frac{1}{K-1}$ ({ref}`an exercise <ex-separation-cap>`), and that version of $S_l$ never exceeds $1 - \frac{1}{K-1}$, whatever the
-# features.
+# $\frac{1}{K-1}$ ({ref}`an exercise <ex-separation-cap>`), and that version of $S_l$ never exceeds
+# $1 - \frac{1}{K-1}$, whatever the features.
 #
 # :::{admonition} Slide check: which $S_l$?
 # :class: warning slide-check
@@ -1025,9 +1025,10 @@ plt.show()
 
 # %% [markdown]
 # The two phases are there. But they are not a law: train on the digits 0 to 4 and test on 5 to 9, and the
-# first phase may be missing ({ref}`an exercise <ex-separation-new-classes>`). A first phase needs early layers that serve both tasks. (The
-# lecture adds that {claim}`projection heads and fine-tuning <separation-projection-head>` help the transfer,
-# which this book has not tried.)
+# first phase may be missing ({ref}`an exercise <ex-separation-new-classes>`). A first phase needs early layers
+# that serve both tasks. (The lecture adds that
+# {claim}`projection heads and fine-tuning <separation-projection-head>` help the transfer, which this book has
+# not tried.)
 #
 # ## Exercises
 #

@@ -14,12 +14,12 @@
 # %% [markdown]
 # # When can a shallow network collapse?
 #
-# In the {term}`unconstrained features model` the {term}`features <feature>` of a class always collapse to one point, because nothing
-# stops them. A real network must produce its features from data. Does a sufficiently wide network have the
-# same freedom? For two layers the question has a complete answer: it does not, and what decides is not the
-# width but a system of linear inequalities in the *inputs*. This chapter solves that system with a proof
-# attached to each answer, computes the exact probability that it is solvable when the data are noise, bounds
-# it when they have structure, and checks that training follows.
+# In the {term}`unconstrained features model` the {term}`features <feature>` of a class always collapse to one
+# point, because nothing stops them. A real network must produce its features from data. Does a sufficiently
+# wide network have the same freedom? For two layers the question has a complete answer: it does not, and what
+# decides is not the width but a system of linear inequalities in the *inputs*. This chapter solves that system
+# with a proof attached to each answer, computes the exact probability that it is solvable when the data are
+# noise, bounds it when they have structure, and checks that training follows.
 #
 # :::{admonition} Before you start
 # :class: tip
@@ -228,9 +228,9 @@ def lowest_value(n, K, decay):
 #
 # *If all classes are feasible,* with solutions $\beta_k$, let the first $K$ neurons have the weights
 # $h \beta_k$, $h > 0$, and let all others be zero. Then $H$ has the row $h e_k$ for every sample of class
-# $k$. These are equally long orthogonal {term}`class means <class mean>`; with the right $h$, and $W_2$ a multiple of the centred
-# means, $F = V$. As $V$ is a lower bound, every other minimiser of $F$ minimises the positive features model
-# as well, and is collapsed.
+# $k$. These are equally long orthogonal {term}`class means <class mean>`; with the right $h$, and $W_2$ a
+# multiple of the centred means, $F = V$. As $V$ is a lower bound, every other minimiser of $F$ minimises the
+# positive features model as well, and is collapsed.
 #
 # *If $F(W_1, W_2) = V$,* then $(W_2, H)$ minimises the positive features model, so it is collapsed. As
 # $\bar h_k \ne 0$, some coordinate of it is positive, $t > 0$ say. That neuron fires for no other class. So its
@@ -306,10 +306,10 @@ print("solutions in 8 dimensions:", in_eight)
 # $$X_k^\top u = X_{-k}^\top v , \qquad \mathbf 1^\top u = 1, \qquad v \ge 0 .$$ (eq-certificate)
 # :::
 #
-# The second says: a point of the *{term}`affine hull`* of class $k$ (coefficients that sum to one, of any sign) lies
-# in the *{term}`cone`* of the other samples (coefficients of no negative sign). So class $k$ is feasible if and only
-# if these two sets do not meet. Both are unbounded. A hyperplane through the origin that separates the class
-# from the others is therefore necessary, as lecture 004 notes, but far from sufficient.
+# The second says: a point of the *{term}`affine hull`* of class $k$ (coefficients that sum to one, of any
+# sign) lies in the *{term}`cone`* of the other samples (coefficients of no negative sign). So class $k$ is
+# feasible if and only if these two sets do not meet. Both are unbounded. A hyperplane through the origin that
+# separates the class from the others is therefore necessary, as lecture 004 notes, but far from sufficient.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-plane", "caption": "Class 0 (circles), its affine hull (line), the other class (crosses) and its cone (shaded). Left: they do not meet; β is orthogonal to the line, and no point of the cone is on its side. Right: a hyperplane would separate the classes, but line and cone meet, at the diamond: class 0 cannot collapse."}, "image": {"alt": "Two panels. In both, circles lie on a straight line that misses the origin, and a shaded cone with its tip at the origin contains crosses. On the left the cone opens away from the line. On the right it opens sideways and the line runs into it; a diamond marks a common point, outside the segment that the circles span."}}
 class_0 = np.array([[0.6, 1.0], [1.4, 1.0], [2.0, 1.0]])
@@ -404,7 +404,8 @@ claims.check(
 #
 # Floating point ends near a solution or a certificate, not on it. So what is found must *prove* its answer.
 # Let $r = \mathbf 1 - X_k \beta$ and $e = X_k^\top u - X_{-k}^\top v$ be what the two leave, with bounds of
-# their own rounding, and $\sigma(A)$ the smallest singular value of $A$: it stretches every vector at least so much.
+# their own rounding, and $\sigma(A)$ the smallest singular value of $A$: it stretches every vector at least so
+# much.
 #
 # - Weights: for linearly independent samples of the class, $X_k \beta = \mathbf 1$ has an exact solution within
 #   $\|r\| / \sigma(X_k^\top)$ of $\beta$. It is feasible if all other outputs are below zero by enough.
@@ -1175,9 +1176,9 @@ plt.show()
 # most end some per cent above $V$, like the infeasible ones. The function is not convex, and descent can get
 # stuck; the positive features model has local minima already, if of another kind, with a class that has died.
 #
-# The lecture reports an NC1 {claim}`between 10⁻³ and 10⁻⁴ <shallow-million-epochs>` after very long training. Here infeasible
-# networks and stuck ones overlap not far above. From such a value nobody can tell whether collapse is out of
-# reach or only not reached. A certificate can.
+# The lecture reports an NC1 {claim}`between 10⁻³ and 10⁻⁴ <shallow-million-epochs>` after very long training.
+# Here infeasible networks and stuck ones overlap not far above. From such a value nobody can tell whether
+# collapse is out of reach or only not reached. A certificate can.
 #
 # (sec-sf-no-penalty)=
 # ### No regularisation, no collapse
@@ -1229,9 +1230,9 @@ claims.check("shallow-free-spread", least, above=0.01, control=spreads[-1].min()
 # the $N$ feature vectors become linearly independent, and {prf:ref}`thm-easy` applies.
 # :::
 #
-# Lecture 004 gives a rate by matrix concentration, {claim}`D of the order of N log N <shallow-n-log-n>`. As we know, linear
-# independence is more than is needed. How wide must the layer be? With $\tanh$ in place of the ReLU the
-# answer is exact. It is odd, so for given $G$ the features $\tanh(Gx)$ of pure noise are symmetric, and as
+# Lecture 004 gives a rate by matrix concentration, {claim}`D of the order of N log N <shallow-n-log-n>`. As we
+# know, linear independence is more than is needed. How wide must the layer be? With $\tanh$ in place of the
+# ReLU the answer is exact. It is odd, so for given $G$ the features $\tanh(Gx)$ of pure noise are symmetric, and as
 # its $D$ outputs are analytic and linearly independent functions of $x$, the samples are in general position,
 # which is all that the proof of {prf:ref}`thm-noise` takes from the densities: the law holds with $D$ in
 # place of $d$, for every $d$. For the ReLU we measure.
@@ -1766,9 +1767,10 @@ for degrees in (45, 90, 135):
 # A start: $(t)_+ = \frac12 (t + |t|)$, one part odd and one even in the sample. Without their expectation the
 # features of standard normal noise follow the law of pure noise closely; with it they behave much like noise
 # in $D - 1$ dimensions with a bias.
-# (Subtracting the mean of the *data* makes the samples linearly dependent, and is worse than noise.) For that problem the question is whether $n$ of $Kn$ Gaussian points are a face of their convex hull,
-# the weak threshold of a random projection of the simplex, where the law of pure noise belongs to that of the
-# orthant. Both have been computed in the language of statistical dimensions {cite}`amelunxen2014living`.
+# (Subtracting the mean of the *data* makes the samples linearly dependent, and is worse than noise.) For that
+# problem the question is whether $n$ of $Kn$ Gaussian points are a face of their convex hull, the weak
+# threshold of a random projection of the simplex, where the law of pure noise belongs to that of the orthant.
+# Both have been computed in the language of statistical dimensions {cite}`amelunxen2014living`.
 # :::
 #
 # ## Summary

@@ -92,9 +92,9 @@ generator = seed_everything(0)
 # (sec-ufm-model)=
 # ## Free the features
 #
-# A classifier with {term}`features <feature>` $h_{k,i} = \phi_\theta(x_{k,i})$ minimises a loss plus {term}`weight decay`. That
-# problem is highly non-convex. The usual linearisation of wide networks, the neural tangent kernel,
-# {claim}`looks at outputs and says hardly anything about features <tangent-kernel-silent>`. But
+# A classifier with {term}`features <feature>` $h_{k,i} = \phi_\theta(x_{k,i})$ minimises a loss plus
+# {term}`weight decay`. That problem is highly non-convex. The usual linearisation of wide networks, the neural
+# tangent kernel, {claim}`looks at outputs and says hardly anything about features <tangent-kernel-silent>`. But
 # {claim}`an over-parametrised network can move its features almost anywhere <ufm-validity>`: it fits
 # random labels, and even on random inputs it collapses. So pretend that it can move them *exactly*
 # anywhere, and drop the network. (Whether a given network can is another question: lecture 004 asks it for
@@ -659,8 +659,8 @@ claims.check("convex-twin", ratios, 1, abs=1e-9, control=slide)
 # :::
 #
 # The way down is to *start using a new dimension*, for the contrast that the loss misses most.
-# Critical points with a direction of negative curvature are called *{term}`strict saddles <strict saddle>`*. Gradient descent with a
-# small enough step, started at random, almost surely does not converge to one
+# Critical points with a direction of negative curvature are called *{term}`strict saddles <strict saddle>`*.
+# Gradient descent with a small enough step, started at random, almost surely does not converge to one
 # {cite}`lee2016gradient,panageas2017gradient`. The slides state the theorem for $d > K$ and
 # {claim}`conjecture that less is enough <landscape-conjecture>`, $d \ge K - 1$; by the argument with
 # $G^\top G$ it is.
