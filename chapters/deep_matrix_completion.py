@@ -24,7 +24,7 @@
 #
 # :::{admonition} Before you start
 # :class: tip
-# **You will be able to** say what depth and width do for matrix completion, and show it; train a network of
+# **You will be able to** say what depth and width do for {term}`matrix completion`, and show it; train a network of
 # width $d$ at the cost of one of width $2 \hat r$; explain why a fixed subspace is not enough when entries
 # are missing, and compute what it costs; complete a matrix of 400 million entries on a laptop; and say when
 # not to use any of this.
@@ -89,17 +89,21 @@ DATASET = "digits"
 claims.strict(DATASET == "digits")
 
 # %% [markdown]
+# (sec-mc-problem)=
 # ## The problem, and a network for it
 #
 # Let $\Phi \in \mathbb R^{d \times d}$ have rank $r \ll d$, and let $\Omega$ be the set of places at which
 # we see its entries, $M$ of them. A rank-$r$ matrix has $r(2d - r)$ degrees of freedom, so $M$ must be at
-# least that, with at least $r$ entries in every row and column (first exercise). The plan of the lectures is
-# to write the unknown matrix as a deep linear network, $W_{L:1} = W_L \cdots W_1$, and to fit it where we see
-# something,
+# least that, with at least $r$ entries in every row and column ({ref}`first exercise <ex-mc-count>`). The plan
+# of the lectures is to write the unknown matrix as a {term}`deep linear network`, $W_{L:1} = W_L \cdots W_1$,
+# and to fit it where we see something,
 #
 # $$
-# \ell(W_1, \dots, W_L) = \tfrac12 \sum_{(i,j) \in \Omega} \big( (W_{L:1})_{ij} - \Phi_{ij} \big)^2
-#   = \tfrac12 \big\| \Omega \odot (W_{L:1} - \Phi) \big\|_F^2 .
+# \begin{aligned}
+# \ell(W_1, \dots, W_L)
+#   &= \tfrac12 \sum_{(i,j) \in \Omega} \big( (W_{L:1})_{ij} - \Phi_{ij} \big)^2 \\
+#   &= \tfrac12 \big\| \Omega \odot (W_{L:1} - \Phi) \big\|_F^2 .
+# \end{aligned}
 # $$ (eq-mc-loss)
 #
 # (In the second form $\Omega$ is a matrix of ones and zeros and $\odot$ multiplies entry by entry.) With
@@ -142,6 +146,7 @@ claims.check("completion-finds", error(run), below=0.001, control=error(large_st
 # %% [markdown]
 # 750 entries, 291 degrees of freedom, 7500 weights, and the other 1750 entries come out right.
 #
+# (sec-mc-depth)=
 # ## What depth buys
 #
 # Is it the depth? Repeat with two layers, and with more or fewer entries. To be fair, both networks start
@@ -200,16 +205,17 @@ claims.check("completion-draws", found[3], above=0, below=5, control=found[2])
 #
 # $$ \dot\sigma = L\, s^{L-1} \dot s = L\, \sigma^{2 - 2/L}\, g . $$ (eq-rich)
 #
-# (Arora et al. show the same for all balanced networks, with the singular vectors of the product
-# {cite}`arora2019implicit`.) What is large grows faster: the rich get richer. Let two directions start at
-# $\varepsilon^L$ and pull with constant $g$ and $\kappa g$, $\kappa < 1$. For $L = 2$ the law is
+# (Arora et al. show the same for all {term}`balanced <balancedness>` networks, with the singular vectors of
+# the product {cite}`arora2019implicit`.) What is large grows faster: the rich get richer. Let two directions
+# start at $\varepsilon^L$ and pull with constant $g$ and $\kappa g$, $\kappa < 1$. For $L = 2$ the law is
 # $\dot\sigma = 2 \sigma g$, exponential growth, and when the first direction is of size one, the second is at
 # $\varepsilon^{2 (1 - \kappa)}$. For $L = 3$ it is $\dot\sigma = 3 \sigma^{4/3} g$, and that explodes:
 # $\sigma(t)^{-1/3} = \varepsilon^{-1} - g t$ reaches zero, which is infinite growth, at
 # $t = 1 / (g \varepsilon)$, and until then the second direction has grown by the factor $(1 - \kappa)^{-3}$, a
-# constant (second exercise). What the gaps add pulls in many directions, less hard than the target, and depth
-# leaves it behind.
+# constant ({ref}`second exercise <ex-mc-rich>`). What the gaps add pulls in many directions, less hard than
+# the target, and depth leaves it behind.
 #
+# (sec-mc-width)=
 # ## What width buys
 #
 # Nothing above asked for a width of $d$; the target fits into layers of width three. `method="narrow"`
@@ -249,10 +255,11 @@ plt.show()
 # multiplies several $d \times d$ matrices, $O(L d^3)$ operations. For $d = 20\,000$ that would be 1.2
 # billion weights for a matrix with 400 million entries. {numref}`fig-mc-cost` measures it.
 #
+# (sec-mc-compression)=
 # ## All entries known: what compression costs
 #
 # Start with the easy case: every entry is observed, $\Omega = 1$, and we only want the factorisation. Then
-# {eq}`eq-mc-loss` is the loss of the previous chapters with whitened inputs $X = I$, and the law of
+# {eq}`eq-mc-loss` is the loss of the previous chapters with {term}`whitened` inputs $X = I$, and the law of
 # parsimony applies: input directions that $\Phi$ does not see, and that the start does not carry to where
 # $\Phi$ points, never learn. All that learns is in the complement.
 #
@@ -275,8 +282,8 @@ plt.show()
 # :::
 #
 # :::{prf:proof}
-# Let the columns of $V_\perp$ complete those of $V$ to an orthonormal basis. They are $d - 2 \hat r$ idle
-# directions: $\Phi V_\perp = 0$ and $\Phi^\top W_{L:1}(0) V_\perp = 0$. By the proof of
+# Let the columns of $V_\perp$ complete those of $V$ to an orthonormal basis. They are $d - 2 \hat r$ {term}`idle
+# directions <idle direction>`: $\Phi V_\perp = 0$ and $\Phi^\top W_{L:1}(0) V_\perp = 0$. By the proof of
 # {prf:ref}`thm-parsimony`, in its square case and without weight decay, which takes any orthonormal idle
 # directions, there are fixed orthogonal $U_l$, $V_l$ with $V_{l+1} = U_l$ and $V_1 = [V, V_\perp]$ in which
 # every layer is block diagonal, $U_l^\top W_l(t) V_l = \operatorname{diag}(B_l(t), \rho(t) I)$, with
@@ -293,7 +300,7 @@ plt.show()
 # :::
 #
 # With $\varepsilon = 0.1$ and $L = 3$ the gap is a thousandth of $\sqrt{d - 2\hat r}$ and shrinks, too slowly
-# to see. A step of the compressed network costs $O(L \hat r^3)$, whatever $d$ is. (That is no way to save
+# to see. A step of the {term}`compressed network` costs $O(L \hat r^3)$, whatever $d$ is. (That is no way to save
 # work here: $V$ takes an SVD of $\Phi$, after which there is nothing left to find. It says what to aim for.)
 # `factorize` runs both networks; given generators in the same state it draws the same start. At every record
 # it calls each function in `metrics` with the matrices as they are: here `end_to_end`, which multiplies them. We
@@ -340,7 +347,8 @@ plt.show()
 # start with $\varepsilon^3$ in the product, and nothing brings them to zero soon.
 #
 # :::{admonition} Slide check: how many parameters?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-mc-parameters
 # The slides compare $L d^2$ parameters of the original network with $L \hat r^2$ of the compressed one
 # (lectures 000, 001 and 002, *The Simple Case: Deep Matrix Factorization*). The cores are
 # $2 \hat r \times 2 \hat r$, as the slides themselves say a little earlier, so that they have
@@ -353,13 +361,14 @@ compressed = sum(factor.numel() for factor in runs["compressed"].factors)
 claims.check("completion-parameters", compressed, 4 * L * guess**2 + 4 * d * guess)
 
 # %% [markdown]
+# (sec-mc-missing)=
 # ## Entries missing: why the trick fails
 #
 # Now the same with gaps, in the setting of Kwon et al. {cite}`kwon2024efficient`: $d = 100$, $r = 5$, and
 # 30 % of the entries, with five singular values spread over the upper part of the spectrum of a Gaussian
 # matrix of this size. (Their step of 10 for half the *mean* of the squares is $10/M$ for half their sum. They
-# know the rank; we go on guessing $\hat r = 8$.) The first gradient is made of $\Omega \odot \Phi$ in place of $\Phi$, and so are the
-# subspaces in which it moves.
+# know the rank; we go on guessing $\hat r = 8$.) The first gradient is made of $\Omega \odot \Phi$ in place of
+# $\Phi$, and so are the subspaces in which it moves.
 
 # %%
 strengths = [19.9, 16.3, 13.8, 11.6, 9.9]
@@ -444,9 +453,11 @@ right.legend()
 plt.show()
 
 # %% [markdown]
+# (sec-mc-remedy)=
 # ## The remedy: let the factors learn, at their own rate
 #
-# The lectures' remedy is to train $U$ and $V$ along with the cores, with a *discrepant* rate $\gamma \eta$:
+# The lectures' remedy is to train $U$ and $V$ along with the cores, with a
+# *{term}`discrepant <discrepant learning rate>`* rate $\gamma \eta$:
 #
 # $$
 # W_{\text{comp}}(t) = U(t)\, \widetilde W_k(t) \cdots \widetilde W_1(t)\, V(t)^\top .
@@ -611,7 +622,8 @@ claims.check("completion-gamma-large", lost, 3, control=kept)
 
 # %% [markdown]
 # :::{admonition} Slide check: which γ?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-mc-rate
 # The slides give the remedy with a discrepant rate $\gamma \eta$ and no value (*From Deep Matrix
 # Factorization to Completion?*). The papers behind them use 0.01 and 1 to 5. They do not contradict each
 # other: they differ in the form of the network, one with $L$ cores and orthonormal factors, the other with
@@ -636,6 +648,7 @@ claims.check("completion-tuned", ratio, below=1.4, control=ahead)
 # Both need ten times fewer steps than with $\gamma = 1$ before, and the compressed network hardly fewer than
 # the full one. What compression saves is the cost of each step.
 #
+# (sec-mc-narrow)=
 # ## Not the same as a narrow network
 #
 # A network of width $2 \hat r$ is what we train in the end. Could we have started with one? The surrogate
@@ -677,28 +690,32 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# From a start of the same size $\varepsilon$ the narrow network is slower than both, its full-width cousin included,
-# and stays behind the compressed one at the higher rate too. That is the lectures' answer: no, over-parametrised
-# networks are easier to train. A random start of width $d$ contains all directions that are wanted; the
-# compressed network has looked up which they are. The answer holds at equal $\varepsilon$ only: the controls start the
-# narrow network at $3 \varepsilon$, and it is no longer behind.
+# From a start of the same size $\varepsilon$ the narrow network is slower than both, its full-width cousin
+# included, and stays behind the compressed one at the higher rate too. That is the lectures' answer: no,
+# over-parametrised networks are easier to train. A random start of width $d$ contains all directions that are
+# wanted; the compressed network has looked up which they are. The answer holds at equal $\varepsilon$ only:
+# the controls start the narrow network at $3 \varepsilon$, and it is no longer behind.
 #
+# (sec-mc-cost)=
 # ## The cost of a step
 #
 # How much is saved? {eq}`eq-mc-comp` is a $d \times d$ matrix, and the code published with both papers
-# multiplies it out in every step, $O(d^2 \hat r)$ operations and memory for $d^2$ numbers. There is no need: the loss
-# wants $M$ entries of it. Write $E$ for the sparse matrix of the errors at these entries, $E_{ij} =
+# multiplies it out in every step, $O(d^2 \hat r)$ operations and memory for $d^2$ numbers. There is no need:
+# the loss wants $M$ entries of it. Write $E$ for the sparse matrix of the errors at these entries, $E_{ij} =
 # u_i^\top C v_j - \Phi_{ij}$ for $(i, j) \in \Omega$, where $u_i$ and $v_j$ are rows of $U$ and $V$ and
 # $C = \widetilde W_k \cdots \widetilde W_1$. All gradients come from two products of $E$ with thin matrices,
 #
 # $$
-# \nabla_U = (E V)\, C^\top , \qquad \nabla_V = (E^\top U)\, C , \qquad \nabla_C = U^\top (E V) ,
+# \begin{gathered}
+# \nabla_U = (E V)\, C^\top , \qquad \nabla_V = (E^\top U)\, C , \\
+# \nabla_C = U^\top (E V) ,
+# \end{gathered}
 # $$ (eq-mc-sparse)
 #
 # and those of the cores from $\nabla_C$ by the chain rule, as in any deep linear network. That is
-# $O(M \hat r + d \hat r^2 + L \hat r^3)$ operations, and no memory of size $d^2$. (In small matrices it takes longer to
-# look entries up than to multiply: up to about $d = 500$ the library multiplies out, if enough of them are seen.)
-# In code, for one core:
+# $O(M \hat r + d \hat r^2 + L \hat r^3)$ operations, and no memory of size $d^2$. (In small matrices it takes
+# longer to look entries up than to multiply: up to about $d = 500$ the library multiplies out, if enough of
+# them are seen.) In code, for one core:
 
 
 # %%
@@ -796,7 +813,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: O(Ld)?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-mc-cost
 # *Complexity: original network $O(Ld^2)$ vs compressed network $O(Ld)$*, say the slides. Parameters were
 # counted above: the factor $L$ does not multiply $d$. As operations per step the two are $O(L d^3)$ and, if
 # only observed entries are computed, $O(M \hat r + d \hat r^2 + L \hat r^3)$. With the product multiplied out
@@ -1067,7 +1085,7 @@ claims.show("without the spike", target.predict(corner, corner))
 # %% [markdown]
 # (The spike is hidden, so the code need not add it; the second line leaves the entry out.) The result is the matrix
 # without the spike, which fits all that is seen. A singular vector that lives on
-# one entry is seen there or nowhere. Guarantees for completion therefore assume *incoherence*: singular
+# one entry is seen there or nowhere. Guarantees for completion therefore assume *{term}`incoherence`*: singular
 # vectors that are spread out, as random ones are. Only observing that very entry would help.
 #
 # :::::{solution-end}

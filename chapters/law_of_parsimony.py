@@ -89,9 +89,10 @@ claims.strict((DATASET, SCALE) == ("digits", 1))
 DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 
 # %% [markdown]
+# (sec-lp-network)=
 # ## A network that can be computed
 #
-# A *deep linear network* of depth $L$ multiplies its input by $L$ matrices and does nothing else,
+# A *{term}`deep linear network`* of depth $L$ multiplies its input by $L$ matrices and does nothing else,
 #
 # $$
 # f(x) = W_L \cdots W_2 W_1\, x = W_{L:1}\, x , \qquad W_l \in \mathbb R^{d_l \times d_{l-1}} .
@@ -116,11 +117,11 @@ DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 # $$ (eq-dln-gradient)
 #
 # Each layer's gradient depends on all the others. We follow gradient descent with learning rate $\eta$
-# and weight decay $\lambda$,
+# and {term}`weight decay` $\lambda$,
 #
 # $$ W_l(t+1) = (1 - \eta\lambda)\, W_l(t) - \eta\, \nabla_l(t) , $$ (eq-dln-step)
 #
-# under two assumptions {cite}`yaras2023law`. The inputs are *whitened*, $X X^\top = I$, so that the data
+# under two assumptions {cite}`yaras2023law`. The inputs are *{term}`whitened`*, $X X^\top = I$, so that the data
 # enter only through the correlation of targets and inputs, $\Phi = Y X^\top$: the error times $X^\top$ in
 # {eq}`eq-dln-gradient` becomes $W_{L:1} - \Phi$. And the weights start as $\varepsilon$ times orthogonal
 # matrices, $W_l(0)^\top W_l(0) = \varepsilon^2 I$ or $W_l(0) W_l(0)^\top = \varepsilon^2 I$, whichever
@@ -178,6 +179,7 @@ claims.check(
 )
 
 # %% [markdown]
+# (sec-lp-moves)=
 # ## What moves
 #
 # At the start all singular values of all layers are $\varepsilon$. Follow them, and the angles by which the
@@ -296,13 +298,14 @@ explore(
 # Six numbers per layer move on their own, $2r$. The other 24 stay together, and none of their singular
 # vectors has turned by a millionth of a degree. Why $2r$ and not $r$? And what is the number they share?
 #
+# (sec-lp-idle)=
 # ## Who cannot move
 #
 # Ask which input directions the gradient never touches. In {eq}`eq-dln-gradient` the error
 # $W_{L:1} - \Phi$ stands in the middle. A direction $v$ can feel $\Phi$ in two ways: from the right,
 # if $\Phi v \ne 0$; or from the left, if the network carries $v$ to an output that is not orthogonal to the
-# columns of $\Phi$, where the error pulls back at it. If $d_y = d$, call a direction *idle* if neither is
-# the case:
+# columns of $\Phi$, where the error pulls back at it. If $d_y = d$, call a direction
+# *{term}`idle <idle direction>`* if neither is the case:
 #
 # $$ \Phi v = 0 \qquad\text{and}\qquad \Phi^\top W_{L:1}(0)\, v = 0 . $$ (eq-idle)
 #
@@ -323,8 +326,10 @@ explore(
 # $U_l, V_l$ with $V_{l+1} = U_l$, which do not depend on $t$, such that in *all* layers $l = 1, \dots, L$
 #
 # $$
-# W_l(t) = U_l \begin{bmatrix} \widetilde W_l(t) & 0 \\ 0 & \rho(t)\, I_m \end{bmatrix} V_l^\top ,
-# \qquad \rho(t+1) = \rho(t) \big( 1 - \eta\lambda - \eta\, \rho(t)^{2(L-1)} \big) .
+# \begin{gathered}
+# W_l(t) = U_l \begin{bmatrix} \widetilde W_l(t) & 0 \\ 0 & \rho(t)\, I_m \end{bmatrix} V_l^\top , \\
+# \rho(t+1) = \rho(t) \big( 1 - \eta\lambda - \eta\, \rho(t)^{2(L-1)} \big) .
+# \end{gathered}
 # $$ (eq-law)
 #
 # **Wide case**, $d_y = r$ with $m = d - 2r > 0$. The same holds in the layers $l = 1, \dots, L-1$, with
@@ -385,7 +390,7 @@ explore(
 #
 # The columns of $U_{l,2}$ and $V_{l,2}$ are the singular vectors that never turned. The slides call the
 # other space the *minimal* invariant subspace; in {numref}`fig-nine-panels` it is, as all $2r$ vectors
-# move, but not for every start (first exercise).
+# move, but not for every start ({ref}`first exercise <ex-parsimony-two-r>`).
 #
 # Nothing in the proof is approximate, and none of it needs small steps. Only the sign does: a large step
 # can make $\rho$ negative, and then the singular value is $|\rho|$. If
@@ -465,7 +470,8 @@ claims.check(
 
 # %% [markdown]
 # :::{admonition} Slide check: which case is which
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-lp-cases
 # Lecture 002 calls the square case *Case 1*; 000 and 001 call the wide one *Case 1*. All state the block
 # form for $l \in [L-1]$, with no formula for $\rho$ (*similar results hold with different $\rho(t)$*), and
 # put $U_L$ among the orthogonal $d \times d$ matrices, which it can't be if $d_y = r$. In the square case
@@ -491,6 +497,7 @@ claims.check(
 )
 
 # %% [markdown]
+# (sec-lp-rho)=
 # ## The number they share
 #
 # The two laws for $\rho$ are quite different. In the wide case the idle directions feel no force at all,
@@ -544,6 +551,7 @@ other_ratio = long["median"][-1] / power_law(long.steps[-1], 2 * L)
 claims.check("parsimony-power-law", ratio, 1, rel=0.02, control=other_ratio)
 
 # %% [markdown]
+# (sec-lp-cores)=
 # ## Train the piece that moves
 #
 # If the idle part of every layer is known in advance, there is no need to train it. Split the bases into
@@ -590,6 +598,7 @@ print("shape of what it learns:", tuple(learned.shape))
 claims.show("relative distance of that from the target", distance)
 
 # %% [markdown]
+# (sec-lp-rank)=
 # ## Why this means low rank
 #
 # In the square case the end-to-end matrix is the sum of two parts,
@@ -645,7 +654,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: low rank *as $\varepsilon \to 0$ for all $t \ge 0$*
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-lp-rank
 # The slides argue that $\lim_{\varepsilon \to 0} \rho(t) = 0$ for all $t$, hence low rank. At a fixed time
 # that is true of *everything*: if $L \ge 2$ and $\Phi \ne 0$, the origin is a saddle point of
 # {eq}`eq-dln-loss`, so a network that starts closer to it stays there longer, and at a fixed $t$ the
@@ -673,6 +683,7 @@ claims.check("parsimony-later", late, below=0.01, control=early)
 claims.check("parsimony-all-times", idle_values, below=1e-9, control=moving_values)
 
 # %% [markdown]
+# (sec-lp-breaks)=
 # ## What breaks it, and what does not
 #
 # **Momentum** does not. Its velocity is a sum of past gradients, and all of them have the same blocks.
@@ -680,7 +691,10 @@ claims.check("parsimony-all-times", idle_values, below=1e-9, control=moving_valu
 # $\nu(0) = 0$,
 #
 # $$
-# \nu(t+1) = \mu\, \nu(t) + \lambda \rho(t) + \rho(t)^{2L-1} , \qquad \rho(t+1) = \rho(t) - \eta\, \nu(t+1) ,
+# \begin{aligned}
+# \nu(t+1) &= \mu\, \nu(t) + \lambda \rho(t) + \rho(t)^{2L-1} , \\
+# \rho(t+1) &= \rho(t) - \eta\, \nu(t+1) ,
+# \end{aligned}
 # $$
 #
 # without the power $\rho^{2L-1}$ in the wide case. The slides show momentum among the *more generic
@@ -792,7 +806,7 @@ claims.check("parsimony-span", outside["Gaussian"], below=0.15, control=random_p
 # Here are the lectures' two figures: values and angles in the first layer, with momentum and without
 # whitening. For the 24 values that stay together we do not follow single vectors. Where values are nearly
 # equal, the smallest perturbation picks the basis, and what can be nearly fixed is the space that they
-# span. So the dashed lines are the principal angles between that space and itself at the start.
+# span. So the dashed lines are the {term}`principal angles` between that space and itself at the start.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-generic", "caption": "The first layer in more generic settings, wide case. Top: momentum 0.9 and weight decay 0.02; bottom: Gaussian inputs that are not whitened. Coloured: the six singular values that leave the others, and their vectors; dashed: the other 24, and the principal angles by which their span turns."}, "image": {"alt": "Two rows of three panels: singular values and angles of right and left vectors. Top: six coloured curves move, with overshoots; one dashed line sinks from 0.8 to 0.6, and its angles are zero. Bottom: six coloured curves move; the dashed values stay at one, and of their principal angles three rise to between 13 and 26 degrees while the others stay near zero."}}
 fig, axes = plt.subplots(2, 3, figsize=(7.5, 4.4), sharex="row")
@@ -821,6 +835,7 @@ for ax, title in zip(
 plt.show()
 
 # %% [markdown]
+# (sec-lp-nonlinear)=
 # ## Networks with nonlinearities
 #
 # Cross-entropy in place of squares, real images, a ReLU between the layers: none of the assumptions is
@@ -1136,9 +1151,9 @@ claims.table(["σ₇ / σ₁", "rest"], rows)
 # :class: dropdown
 # A fair comparison trains all variants to the same training loss, not for the same number of epochs. Things
 # to look for: the share in the *first* hidden layer, which has to deal with the raw inputs; the rank of the
-# class means under cross-entropy, $K - 1$ after centring, against $K$ for squared errors; and whether
-# biases carry away one direction. Report the share over several seeds; differences below their spread mean
-# nothing.
+# {term}`class means <class mean>` under cross-entropy, $K - 1$ after centring, against $K$ for squared errors;
+# and whether biases carry away one direction. Report the share over several seeds; differences below their
+# spread mean nothing.
 # :::
 #
 # ## Summary

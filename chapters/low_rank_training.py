@@ -14,13 +14,13 @@
 # %% [markdown]
 # # Low-rank training
 #
-# In a deep linear network with $K$ outputs, whitened inputs and an orthogonal start, gradient descent learns in
-# $2K$ directions of a layer and multiplies all others by one common factor. Real networks have nonlinearities,
-# correlated inputs and cross-entropy. Do their weights still learn in few directions? If they do, we can train
-# these directions only: give a layer two thin factors in place of its matrix from the first step on, or, when
-# a trained network is to learn something new, freeze what it knows and add a thin update. This chapter
-# measures how many directions learning takes, counts what is saved, and finds the rank at which accuracy is
-# lost.
+# In a {term}`deep linear network` with $K$ outputs, {term}`whitened` inputs and an orthogonal start, gradient
+# descent learns in $2K$ directions of a layer and multiplies all others by one common factor. Real networks
+# have nonlinearities, correlated inputs and cross-entropy. Do their weights still learn in few directions? If
+# they do, we can train these directions only: give a layer two thin factors in place of its matrix from the
+# first step on, or, when a trained network is to learn something new, freeze what it knows and add a thin
+# update. This chapter measures how many directions learning takes, counts what is saved, and finds the rank at
+# which accuracy is lost.
 #
 # :::{admonition} Before you start
 # :class: tip
@@ -92,6 +92,7 @@ claims.strict((DATASET, SCALE) == ("digits", 1))
 DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 
 # %% [markdown]
+# (sec-lr-directions)=
 # ## Where does a network learn?
 #
 # Take a perceptron with three hidden layers of width 256, train it to tell $K$ digits apart, and look at
@@ -101,17 +102,18 @@ DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 # :::{prf:definition} Directions of an update
 # :label: def-directions
 #
-# Let $\sigma_1 \ge \sigma_2 \ge \dots$ be the singular values of $\Delta$. Its number of directions, at the
-# share $s$, is the smallest $k$ with $\sigma_1^2 + \dots + \sigma_k^2 \ge s \, \| \Delta \|_F^2$. We take
-# $s = 0.99$.
+# Let $\sigma_1 \ge \sigma_2 \ge \dots$ be the singular values of $\Delta$. Its
+# {term}`number of directions <directions of an update>`, at the share $s$, is the smallest $k$ with
+# $\sigma_1^2 + \dots + \sigma_k^2 \ge s \, \| \Delta \|_F^2$. We take $s = 0.99$.
 # :::
 #
 # By the theorem of Eckart and Young this is the smallest rank of a matrix that approximates $\Delta$ with a
 # relative error of at most $\sqrt{1 - s}$, here 10 %, in the Frobenius norm.
 #
-# We switch weight decay off for this measurement: it shrinks the random start in all its directions, and that
-# would count as a change of full rank. `weights_of` lists what `train` is to record; `net.hidden[i][0]` is the
-# linear layer of hidden layer $i + 1$. One more network, for ten digits, has batch normalisation.
+# We switch {term}`weight decay` off for this measurement: it shrinks the random start in all its directions,
+# and that would count as a change of full rank. `weights_of` lists what `train` is to record;
+# `net.hidden[i][0]` is the linear layer of hidden layer $i + 1$. One more network, for ten digits, has batch
+# normalisation.
 
 # %%
 data, new = load_standardized(DATASET, device=DEVICE)
@@ -241,6 +243,7 @@ claims.check("lowrank-lemma-directions", most, below=15, control=spread)
 # directions, the cross in {numref}`fig-lr-updates`. Keep that in mind. The update that gradient descent makes
 # need not be the smallest one that works.
 #
+# (sec-lr-factorised)=
 # ## Factorised layers
 #
 # If few directions will do, do not give a layer more. Replace its matrix $W$ by
@@ -270,10 +273,10 @@ print(sum(parameter.numel() for parameter in layer.parameters()))
 # the usual start, shared equally: $A A^\top = B^\top B$.
 #
 # The lecture factorises the last two of three hidden layers, with ranks 10 and 1. We add 5 and 2, and take
-# three seeds, and batch normalisation, the harder case by {numref}`fig-lr-updates`. First the price list. `training_cost` runs a batch forwards and backwards,
-# without the update, and counts: parameters; floating-point operations, as PyTorch's own counter does; and
-# bytes, for parameters, their gradients, one momentum buffer each, and whatever the backward pass has to
-# remember.
+# three seeds, and batch normalisation, the harder case by {numref}`fig-lr-updates`. First the price list.
+# `training_cost` runs a batch forwards and backwards, without the update, and counts: parameters;
+# floating-point operations, as PyTorch's own counter does; and bytes, for parameters, their gradients, one
+# momentum buffer each, and whatever the backward pass has to remember.
 
 # %%
 DEEP = ("hidden.1.0", "hidden.2.0")  # names of layers, as PyTorch has them
@@ -306,9 +309,9 @@ claims.check("lowrank-savings-order", order, above=0)
 
 # %% [markdown]
 # Operations fall most: of the layers that stay, the first one, a step needs only two products, not three.
-# Parameters fall a little less, as biases and normalisation stay too; and memory least, because of the activations, of which a factorised layer keeps even $r$ more per sample. (Time
-# is not in the list: how fast thin products are depends on the machine.) Now the accuracy on digits the
-# networks have not seen.
+# Parameters fall a little less, as biases and normalisation stay too; and memory least, because of the
+# activations, of which a factorised layer keeps even $r$ more per sample. (Time is not in the list: how fast
+# thin products are depends on the machine.) Now the accuracy on digits the networks have not seen.
 
 
 # %%
@@ -362,7 +365,8 @@ plt.show()
 # directions than ten.
 #
 # :::{admonition} Slide check: the table mixes two networks
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-lr-table
 # The slide *Low-Rank Training of Nonlinear Networks?* has this table, averaged over MNIST, FashionMNIST and
 # USPS "using a MLP with 3 hidden layers" of which the last two are factorised:
 #
@@ -409,6 +413,7 @@ falls -= torch.tensor([1.41, 3.35, 5.75])
 claims.check("lowrank-table-flops", falls, 0, abs=0.01)
 
 # %% [markdown]
+# (sec-lr-classes)=
 # ## The rank follows the number of classes
 #
 # *The rank $r$ of factorization should correspond to class number $K$, and relaxed in shallower layers*, says
@@ -455,15 +460,17 @@ plt.show()
 # From rank $K$ on, at most a point or two are lost, somewhat below $K$ two or three; far below it grows fast. So
 # $K$ is a safe choice, not a sharp one.
 #
-# Neural collapse says why $K$ should be enough: in the end the features of $K$ classes are $K$ points, and
-# after centring they span $K - 1$ dimensions ([Neural collapse](neural_collapse.ipynb)). A smaller rank can
-# still represent a solution. At rank 2 the training digits are fitted almost perfectly, and what is lost is
-# accuracy on new ones; at rank 1 not even the training digits are fitted.
+# {term}`Neural collapse` says why $K$ should be enough: in the end the {term}`features <feature>` of $K$
+# classes are $K$ points, and after centring they span $K - 1$ dimensions ([Neural
+# collapse](neural_collapse.ipynb)). A smaller rank can still represent a solution. At rank 2 the training
+# digits are fitted almost perfectly, and what is lost is accuracy on new ones; at rank 1 not even the training
+# digits are fitted.
 #
+# (sec-lr-lora)=
 # ## Adapting a trained network
 #
-# Often the network is there already, trained on something else. *Low-rank adaptation*, LoRA {cite}`hu2022lora`,
-# keeps its weights $W_0$ and learns
+# Often the network is there already, trained on something else. *Low-rank adaptation*, {term}`LoRA`
+# {cite}`hu2022lora`, keeps its weights $W_0$ and learns
 #
 # $$ W_{\text{adapted}} = W_0 + \tfrac{\alpha}{r} B A , \qquad \alpha > 0 , $$ (eq-lr-lora)
 #
@@ -472,10 +479,11 @@ plt.show()
 # momentum; $W_0$ stays, so that the old network can be had back; and after training the product can be added
 # to $W_0$, and the adapted network does the same operations as the old one.
 #
-# Pretrain on the digits 0 to 4, then learn to tell 5 to 9 apart with a new classifier. A *linear probe* trains
-# only that; it is a convex problem, and we solve it to the end by L-BFGS, since in 30 epochs of SGD it would
-# not be finished. The others train for 30 epochs: everything, or a LoRA update to the three hidden layers.
-# And to see what the pretraining is worth, two of them once more on a network that was never trained.
+# Pretrain on the digits 0 to 4, then learn to tell 5 to 9 apart with a new classifier. A
+# *{term}`linear probe`* trains only that; it is a convex problem, and we solve it to the end by L-BFGS, since
+# in 30 epochs of SGD it would not be finished. The others train for 30 epochs: everything, or a LoRA update to
+# the three hidden layers. And to see what the pretraining is worth, two of them once more on a network that
+# was never trained.
 
 # %%
 K = 5
@@ -579,8 +587,8 @@ plt.show()
 
 # %% [markdown]
 # The seeds spread more than most means differ. Within that, a few directions per layer are enough to learn
-# five new digits as well as full fine-tuning does, with a few percent of its trained parameters. A step saves less than that: the frozen layers still have to be
-# run, forwards and, for the layers below, backwards.
+# five new digits as well as full fine-tuning does, with a few percent of its trained parameters. A step saves
+# less than that: the frozen layers still have to be run, forwards and, for the layers below, backwards.
 #
 # The crosses are a warning. On these digits pretraining buys nothing: a network that was never trained is
 # adapted as well. The figure compares how many parameters must be trained, not how much is transferred; for
@@ -611,7 +619,8 @@ claims.check("lowrank-lora-cost", apart, above=0, control=merged)
 
 # %% [markdown]
 # :::{admonition} Slide check: what is in 0.33 M?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-lr-lora
 # For a transformer that it does not name the slide *Low-rank Adaptation (LoRA) of Large Models?* gives 0.33 M
 # trained parameters of 86.9 M, and {claim}`accuracies of 98.97 % and 92.85 % on CIFAR-10 and CIFAR-100
 # <lowrank-vit-lora>`. {claim}`AdaLoRA, with as many, has 98.87 % and 92.93 % <lowrank-vit-adalora>`; training all

@@ -75,10 +75,11 @@ DEVICE = default_device()
 generator = seed_everything(0)
 
 # %% [markdown]
+# (sec-nc-classifier)=
 # ## A classifier is a map and a rule
 #
 # A deep classifier does two things. A *feature map* $\phi_\theta$, all layers but the last, turns an
-# input $x$ into a feature vector $h = \phi_\theta(x) \in \mathbb R^d$. A *linear rule* then reads the
+# input $x$ into a {term}`feature` vector $h = \phi_\theta(x) \in \mathbb R^d$. A *linear rule* then reads the
 # label off it: the last layer, with weights $W \in \mathbb R^{K \times d}$ and bias
 # $b \in \mathbb R^K$, gives class $k$ the score $(Wh + b)_k$, and the largest score wins. The rule is
 # simple, so the map must do the work: it has to move the classes to where one matrix can tell them
@@ -93,8 +94,8 @@ generator = seed_everything(0)
 # $$ (eq-training)
 #
 # Here $\mathcal L_{\mathrm{CE}}(z, k) = -\log \big( e^{z_k} / \sum_j e^{z_j} \big)$ is the cross-entropy of
-# the scores $z$, and the last term is called *weight decay*. The factor ½ makes $\lambda$ what PyTorch calls
-# `weight_decay`. The slides write $\lambda \| \cdot \|^2$ without it, so their $\lambda$ is half of ours.
+# the scores $z$, and the last term is called *{term}`weight decay`*. The factor ½ makes $\lambda$ what PyTorch
+# calls `weight_decay`. The slides write $\lambda \| \cdot \|^2$ without it, so their $\lambda$ is half of ours.
 #
 # Our inputs are real: 1 797 handwritten digits of 8 × 8 pixels, which come with scikit-learn. We take
 # the first 140 of each class for training, so that the classes are exactly balanced, and keep 397 for
@@ -135,14 +136,15 @@ features = net.features(x_train)
 print("features", tuple(features.shape), "→ logits", tuple(net.head(features).shape))
 
 # %% [markdown]
+# (sec-nc-properties)=
 # ## What should the features look like?
 #
 # After a while the network labels every training image correctly. What follows is called the
-# *terminal phase of training* {cite}`papyan2020prevalence`: the training error is zero, the loss is
+# *{term}`terminal phase of training`* {cite}`papyan2020prevalence`: the training error is zero, the loss is
 # not, and training goes on. Suppose you could place the features by hand. What would you wish for?
 #
 # Write $h_{k,i}$ for the feature of example $i$ of class $k$, $\bar h_k = \frac1n \sum_i h_{k,i}$ for
-# the class means and $\bar h = \frac1K \sum_k \bar h_k$ for their mean.
+# the {term}`class means <class mean>` and $\bar h = \frac1K \sum_k \bar h_k$ for their mean.
 #
 # :::{prf:definition} Neural collapse
 # :label: def-nc
@@ -151,7 +153,7 @@ print("features", tuple(features.shape), "→ logits", tuple(net.head(features).
 #
 # - **NC1, variability collapse:** every example sits on its class mean,
 #   $h_{k,i} \to \bar h_k$;
-# - **NC2, simplex ETF:** the centred means $\bar h_k - \bar h$ have one common length, and the cosine
+# - **NC2, {term}`simplex ETF`:** the centred means $\bar h_k - \bar h$ have one common length, and the cosine
 #   between any two of them is $-\frac{1}{K-1}$;
 # - **NC3, self-duality:** classifier and centred means are the same up to one scale $c > 0$,
 #   $w_k \to c \, (\bar h_k - \bar h)$, where $w_k$ is row $k$ of $W$;
@@ -171,6 +173,7 @@ print("features", tuple(features.shape), "→ logits", tuple(net.head(features).
 # lower {eq}`eq-training`, brings them about. {claim}`It was found in common networks of many kinds,
 # from VGG to DenseNet, on seven standard data sets <collapse-prevalent>`.
 #
+# (sec-nc-simplex)=
 # ## Why −1/(K−1)?
 #
 # How far apart can $K$ directions be? Two can point in opposite ways, at cosine −1. With a third
@@ -191,8 +194,10 @@ print("features", tuple(features.shape), "→ logits", tuple(net.head(features).
 # A square is not negative. Expand it, and bound each of the $K(K-1)$ mixed terms by the largest:
 #
 # $$
-# 0 \le \Big\| \sum_k u_k \Big\|^2 = K + \sum_{k \ne k'} \langle u_k, u_{k'} \rangle
-#   \le K + K (K-1) \max_{k \ne k'} \langle u_k, u_{k'} \rangle .
+# \begin{aligned}
+# 0 \le \Big\| \sum_k u_k \Big\|^2 &= K + \sum_{k \ne k'} \langle u_k, u_{k'} \rangle \\
+#   &\le K + K (K-1) \max_{k \ne k'} \langle u_k, u_{k'} \rangle .
+# \end{aligned}
 # $$
 #
 # Solving for the maximum gives the bound. Where the maximum is $-\frac{1}{K-1}$, the right-hand end is
@@ -267,7 +272,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: centred or not?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-nc-centred
 # Lecture 003, *Neural Collapse in Classification III* and *V*, writes NC2 and NC3 with the class means
 # $\bar h_k$ themselves. After a ReLU that cannot hold: vectors without negative entries have no negative
 # cosine. The statement is about the *centred* means, as in {cite}`papyan2020prevalence`. Slide *II* says
@@ -283,6 +289,7 @@ rank, uncentred = (torch.linalg.matrix_rank(m) for m in (means - means.mean(0), 
 claims.check("centred-means-rank", rank, 9, control=uncentred)
 
 # %% [markdown]
+# (sec-nc-measures)=
 # ## From four wishes to four numbers
 #
 # To watch collapse happen we need numbers: zero when the property holds.
@@ -291,8 +298,10 @@ claims.check("centred-means-rank", rank, 9, control=uncentred)
 # direction. With
 #
 # $$
-# \Sigma_W = \frac1N \sum_{k,i} (h_{k,i} - \bar h_k)(h_{k,i} - \bar h_k)^\top, \qquad
-# \Sigma_B = \frac1K \sum_k (\bar h_k - \bar h)(\bar h_k - \bar h)^\top ,
+# \begin{aligned}
+# \Sigma_W &= \frac1N \sum_{k,i} (h_{k,i} - \bar h_k)(h_{k,i} - \bar h_k)^\top, \\
+# \Sigma_B &= \frac1K \sum_k (\bar h_k - \bar h)(\bar h_k - \bar h)^\top ,
+# \end{aligned}
 # $$
 #
 # the measure is
@@ -340,9 +349,9 @@ claims.check("centred-means-rank", rank, 9, control=uncentred)
 #
 # :::{prf:proof}
 # $C C^\top = I - \frac1K \mathbf 1 \mathbf 1^\top$ centres the means, hence
-# $\Sigma_B = \frac1K M^\top C C^\top M = \frac1K B^\top B$. Put $S = A^\top A = K B^\top (B B^\top)^{-2} B$ and multiply:
-# $\Sigma_B S = B^\top (B B^\top)^{-1} B = S \Sigma_B$, which is the orthogonal projection $P$ onto the row
-# space of $B$. It is symmetric, $P \Sigma_B = \Sigma_B$ and $P S = S$: these are the four
+# $\Sigma_B = \frac1K M^\top C C^\top M = \frac1K B^\top B$. Put $S = A^\top A = K B^\top (B B^\top)^{-2} B$
+# and multiply: $\Sigma_B S = B^\top (B B^\top)^{-1} B = S \Sigma_B$, which is the orthogonal projection $P$
+# onto the row space of $B$. It is symmetric, $P \Sigma_B = \Sigma_B$ and $P S = S$: these are the four
 # Moore–Penrose conditions, so $S = \Sigma_B^\dagger$. Finally
 # $\operatorname{tr}(\Sigma_W A^\top A) = \operatorname{tr}(A \Sigma_W A^\top)$ is the average of
 # $\| A (h_{k,i} - \bar h_k) \|^2$.
@@ -391,8 +400,8 @@ claims.check("nc1-library", ratio, 1, abs=1e-9, control=ratio / 5)
 # A measure is trustworthy once it gives the right number where we know it. Put the class means on an
 # ETF of radius $a$ and add isotropic noise of standard deviation $s$ per coordinate. The vectors of an
 # ETF satisfy $\sum_k u_k u_k^\top = \frac{K}{K-1} P$, with $P$ the projection onto their span, so
-# $\Sigma_B = \frac{a^2}{K-1} P$ (an exercise below proves it another way). With many samples per class,
-# $\Sigma_W = s^2 I$; and since $\operatorname{tr} P = K - 1$,
+# $\Sigma_B = \frac{a^2}{K-1} P$ ({ref}`an exercise <ex-nc-spectrum>` proves it another way). With many samples
+# per class, $\Sigma_W = s^2 I$; and since $\operatorname{tr} P = K - 1$,
 #
 # $$\mathrm{NC}_1 = \operatorname{tr}\Big( s^2 \, \frac{K-1}{a^2} P \Big)
 #   = \frac{s^2 (K-1)^2}{a^2} .$$ (eq-etf-noise)
@@ -450,6 +459,7 @@ explore(
 )
 
 # %% [markdown]
+# (sec-nc-training)=
 # ## Watching a network collapse
 #
 # Now the real thing. Three networks start from the same weights and minimise the same objective
@@ -662,6 +672,7 @@ explore(
 )
 
 # %% [markdown]
+# (sec-nc-random)=
 # ## Collapse needs no meaning: random labels
 #
 # Perhaps the features collapse because images of a digit resemble each other. Test it: take 50 images
@@ -736,10 +747,11 @@ claims.check("random-inputs-collapse", final, below=0.03, control=control)
 # %% [markdown]
 # So collapse is not a property of the data: a sufficiently flexible map, trained with weight decay past
 # zero error, does it here without any pattern to learn. This is the reason to study a model in which the
-# features are not computed from inputs at all but are free variables: the *unconstrained features model*
+# features are not computed from inputs at all but are free variables: the *{term}`unconstrained features model`*
 # {cite}`mixon2020neural,zhu2021geometric`. [Its minimisers](unconstrained_features.ipynb) can be
 # written down, and unless weight decay is too strong they are collapsed.
 #
+# (sec-nc-test-error)=
 # ## What collapse says about test error
 #
 # The random-label networks answer the question bluntly: collapse on the *training* set says nothing
@@ -786,6 +798,7 @@ plt.show()
 # {claim}`both improve in the terminal phase of the networks studied there <collapse-improves-generalisation>`.
 # That is not a consequence of collapse.
 #
+# (sec-nc-decay)=
 # ## Why weight decay matters
 #
 # Without the penalty in {eq}`eq-training` the cross-entropy has no minimiser: doubling $W$ and
@@ -826,6 +839,7 @@ claims.check("weight-decay-fit", fit, 1, control=control)
 # learned at all. Where that happens can be computed in the [unconstrained
 # features model](unconstrained_features.ipynb).
 #
+# (sec-nc-traps)=
 # ## Three traps in the measurement
 #
 # Measures of collapse are easy to get wrong, because what is left at the end of training is small. The first
@@ -963,10 +977,10 @@ claims.check("nc1-in-batches", ratios, 1, abs=1e-6, control=average / on_train)
 # %% [markdown]
 # ## Exercises
 #
-# :::{exercise}
+# :::{exercise} Angles between class means
 # :label: ex-nc-angle
 # What are the angles, in degrees, between the class means of a collapsed network with $K = 2$, 3, 10
-# and 1000 classes? What remains of the difference between an ETF and an orthogonal frame for ImageNet?
+# and 1000 classes? What remains of the difference between an ETF and an {term}`orthogonal frame` for ImageNet?
 # :::
 #
 # :::{solution} ex-nc-angle
@@ -976,7 +990,7 @@ claims.check("nc1-in-batches", ratios, 1, abs=1e-6, control=average / on_train)
 # than right angles.
 # :::
 #
-# :::{exercise}
+# :::{exercise} The spectrum of an ETF
 # :label: ex-nc-spectrum
 # Show that if the centred means form an ETF of radius $a$, then $\Sigma_B$ has the eigenvalue
 # $\frac{a^2}{K-1}$ exactly $K-1$ times, and zero otherwise. *Hint:* which matrix has the same nonzero
@@ -990,7 +1004,7 @@ claims.check("nc1-in-batches", ratios, 1, abs=1e-6, control=average / on_train)
 # that is $\frac{a^2}{K-1}$ times a projection of rank $K - 1$.
 # :::
 #
-# :::{exercise}
+# :::{exercise} What NC1 does not see
 # :label: ex-nc-blind
 # The orthonormal features of Trap 3 show no sign of collapse: every sample stands at a right
 # angle to all others. Compute their NC1. What does the result teach about {eq}`eq-nc1`?
@@ -1011,7 +1025,7 @@ claims.check("nc1-blind", nc1(h, y), below=1e-20, control=nc1(normal, y))
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} What leaves NC1 as it is
 # :label: ex-nc-invariance
 # Show that NC1 does not change if all features are rotated, scaled or shifted. Does it change under an
 # arbitrary invertible linear map? *Hint:* treat $d = K - 1$ and $d > K - 1$ separately.
@@ -1024,7 +1038,7 @@ claims.check("nc1-blind", nc1(h, y), below=1e-20, control=nc1(normal, y))
 # A shift cancels in all differences. For $h \mapsto cQh$ with orthogonal $Q$ and $c \ne 0$, $\Sigma_W$ becomes
 # $c^2 Q \Sigma_W Q^\top$ and $\Sigma_B^\dagger$ becomes $c^{-2} Q \Sigma_B^\dagger Q^\top$; the trace of
 # the product is unchanged. For an invertible $T$ and $d = K - 1$, $\Sigma_B$ is invertible for means in
-# general position, $\Sigma_B^{-1}$ becomes $T^{-\top} \Sigma_B^{-1} T^{-1}$, and the trace is unchanged
+# {term}`general position`, $\Sigma_B^{-1}$ becomes $T^{-\top} \Sigma_B^{-1} T^{-1}$, and the trace is unchanged
 # as well. For $d > K - 1$ it is not: $T$ can tilt the noise into the span of the means.
 
 
@@ -1048,7 +1062,7 @@ claims.check("nc1-linear-map-large", abs(changed - 1), above=0.1, control=abs(ke
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} An ETF after a ReLU
 # :label: ex-nc-relu
 # The features of our networks come out of a ReLU, so they are non-negative, and two non-negative
 # vectors cannot have a negative cosine. How can NC2 hold all the same? Find $K$ non-negative unit
@@ -1084,7 +1098,7 @@ claims.check("relu-means-rank", ranks[0], K, control=ranks[1])
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} NC4 without NC2
 # :label: ex-nc-four-without-two
 # NC4 can hold without NC2. Construct features and a classifier that agree with the nearest-centre rule
 # everywhere, although the means are far from an ETF. Which choice of $W$ and $b$ makes any set of means
@@ -1122,7 +1136,7 @@ claims.check(
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} Classes of different sizes
 # :label: ex-nc-imbalance
 # Keep all images of the digits 0 to 4 but only ten of each of the digits 5 to 9, and train again. Do the
 # classes still collapse? Do the means still form an ETF? *Hint:* look at the cosines between the
@@ -1140,7 +1154,7 @@ claims.check(
 # gone, and with it the ETF.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Which layers collapse?
 # :label: ex-nc-open
 # *Open.* Which layers collapse? `net.taps(x)` returns the output of every hidden layer. Plot NC1 of each
 # against its depth, for a network with ten layers, at several epochs; then for random labels. Form a

@@ -91,9 +91,10 @@ DEVICE = default_device() if SCALE > 1 else torch.device("cpu")
 WIDTH, EPOCHS = 128 * SCALE, 60
 
 # %% [markdown]
+# (sec-ps-measures)=
 # ## Four numbers per layer
 #
-# Take a network apart into its layers and call $z^l$ the feature after layer $l$, so that $z^0 = x$ is the
+# Take a network apart into its layers and call $z^l$ the {term}`feature` after layer $l$, so that $z^0 = x$ is the
 # input. Let $\bar z_k^l$ be the mean of class $k$ and $\bar z^l$ the mean of these, and let $\Sigma_W^l$ and
 # $\Sigma_B^l$ be the covariances within and between the classes, as in the chapter on neural collapse.
 #
@@ -110,11 +111,12 @@ WIDTH, EPOCHS = 128 * SCALE, 60
 # $D_l < D_{l-1}$. $S_l$ is small if two classes point the same way. $D_l$ is a simpler relative of
 # $\mathrm{NC}_1^l = \operatorname{tr}(\Sigma_W^l \Sigma_B^{l\dagger})$, which weighs the directions, and
 # which we measure along with it. Both appear in the literature as *the* measure
-# {cite}`wang2023understanding,he2023law`. A last and more practical one is the accuracy of a *linear
-# probe*: a linear classifier trained on the frozen features of one layer {cite}`alain2016understanding`.
+# {cite}`wang2023understanding,he2023law`. A last and more practical one is the accuracy of a *{term}`linear
+# probe`*: a linear classifier trained on the frozen features of one layer {cite}`alain2016understanding`.
 #
 # :::{admonition} Slide check: where the layers start
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-layers
 # On the slide *Deep Neural Network Classifiers* of 002 the feature $z^l$ is the output of layer $l - 1$,
 # for $l = 1, \dots, L-1$, so that its $z^1$ is the input, and the classifier's input has no number. Later
 # in the same lecture, $z^l = W_{l:1} x$ is the output of layer $l$. We use the second throughout, with
@@ -123,9 +125,9 @@ WIDTH, EPOCHS = 128 * SCALE, 60
 #
 # We train two networks with ten hidden layers, and a classifier on top, on handwritten digits. One is a
 # multilayer perceptron (MLP) with batch normalisation before each ReLU, trained with cross-entropy. The
-# other is the lectures' *hybrid*: four such layers, then six that are linear. Its linear tail starts as
-# $\varepsilon = \frac12$ times orthogonal matrices, and its loss is the squared error, as in the linear
-# networks below.
+# other is the lectures' *{term}`hybrid <hybrid network>`*: four such layers, then six that are linear. Its
+# linear tail starts as $\varepsilon = \frac12$ times orthogonal matrices, and its loss is the squared error,
+# as in the linear networks below.
 
 # %%
 data, new = load_standardized(DATASET, device=DEVICE)
@@ -235,7 +237,7 @@ claims.check(
 # %% [markdown]
 # Every layer of both networks compresses. What the probe needs is done after four layers, on new images:
 # later layers tighten what is already separable. You can see it happen. For three of the ten classes, the
-# centred class means span a plane; here is what falls onto that plane, layer by layer.
+# centred {term}`class means <class mean>` span a plane; here is what falls onto that plane, layer by layer.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-planes", "caption": "Features of the digits 0 to 2 in the MLP, at the input and after layers 2, 4, 6, 8 and 10, seen in the plane of their three class means and scaled to the same size."}, "image": {"alt": "Six scatter plots of three classes. At the input the three clouds are wide and touch; after layers two and four they are separate; from layer six on they tighten around the corners of a triangle, and after layer ten they are three small spots."}}
 three = labels < 3
@@ -256,6 +258,7 @@ for ax, depth in zip(axes.flat, (0, 2, 4, 6, 8, 10), strict=True):
 plt.show()
 
 # %% [markdown]
+# (sec-ps-line)=
 # ## A straight line
 #
 # Look again at the left of {numref}`fig-layers`. On a logarithmic axis the compression of the MLP is almost a
@@ -301,7 +304,8 @@ claims.check(
 
 # %% [markdown]
 # :::{admonition} Slide check: whose measure is it?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-measure
 # Lecture 002 credits $D_l$, the ratio of the traces, to He and Su among others. The quantity in their law
 # is $\operatorname{tr}(\Sigma_W \Sigma_B^\dagger)$, that is NC1. (000 and 001 have it right: *we replace
 # $\mathrm{NC}_1$ with a simpler measure*.) The two can behave quite differently. In the linear tail of the
@@ -331,30 +335,32 @@ claims.check(
 
 # %% [markdown]
 # In the tail $D_l$ levels off, near $\mathrm{NC}_1^l / (K-1)$, which it would equal if the centred means
-# were a simplex ETF and all spread lay in their span: what is inside the span is stretched along with the
+# were a {term}`simplex ETF` and all spread lay in their span: what is inside the span is stretched along with the
 # means. For nonlinear networks there are models of the straight line, but no proof. In a linear network we
 # can compute it.
 #
+# (sec-ps-linear)=
 # ## The same in a network that can be computed
 #
-# Take a deep linear network with $L$ layers, the first $L-1$ square, $d \times d$, the last one
+# Take a {term}`deep linear network` with $L$ layers, the first $L-1$ square, $d \times d$, the last one
 # $K \times d$; $N = nK$ orthonormal inputs, the columns of $X$ with $X^\top X = I$; one-hot targets as the
-# columns of $Y$. Let $N = d$, so that the inputs are whitened as well, $X X^\top = I$. The start is
+# columns of $Y$. Let $N = d$, so that the inputs are {term}`whitened` as well, $X X^\top = I$. The start is
 # $W_l(0) = \varepsilon Q_l$ with orthogonal $Q_l$. Train to zero loss by small steps. This is the wide case
 # of the last chapter. Recall the gradient, $\nabla_l = W_{L:l+1}^\top (W_{L:1} - \Phi) W_{l-1:1}^\top$ with
 # $\Phi = Y X^\top$, and that $d - 2K$ singular values of each layer but the last stay at $\varepsilon$
 # forever.
 #
 # :::{admonition} Slide check: assumptions that exclude each other
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-assumptions
 # Lecture 002 assumes $d \ge N$ nearly orthonormal inputs in the part on features, and whitened ones,
 # $X X^\top = I$, in the part on dynamics. The first says $X^\top X \approx I_N$, the second needs
 # $N \ge d$. They meet only at $N = d$. The *unchanged spectrum* of 000 and 001, $d - 2K$ singular values
 # equal to $\varepsilon$, needs that too, and these lectures assume it (*orthogonal and square*). For
 # $d > N$ we find only $d - 3K$, and the descent ends at a distance of order $\varepsilon$ from the
-# minimum-norm solution that 002 assumes (an exercise). On the slide that solution reads
-# $W_{L:1} = (X^\top X)^{-1} X^\top$, without its targets: it must be $Y (X^\top X)^{-1} X^\top$, as only a
-# $K \times d$ matrix can be meant.
+# minimum-norm solution that 002 assumes ({ref}`an exercise <ex-separation-more-dimensions>`). On the slide
+# that solution reads $W_{L:1} = (X^\top X)^{-1} X^\top$, without its targets: it must be
+# $Y (X^\top X)^{-1} X^\top$, as only a $K \times d$ matrix can be meant.
 # :::
 
 # %%
@@ -413,12 +419,15 @@ plt.show()
 # $\nabla_l W_l^\top = W_{l+1}^\top \nabla_{l+1}$ (write both out), the two ends of
 #
 # $$
-# \tfrac{d}{dt} \big( W_l W_l^\top \big) = - \nabla_l W_l^\top - W_l \nabla_l^\top
-#   = - W_{l+1}^\top \nabla_{l+1} - \nabla_{l+1}^\top W_{l+1}
+# \begin{aligned}
+# \tfrac{d}{dt} \big( W_l W_l^\top \big) &= - \nabla_l W_l^\top - W_l \nabla_l^\top \\
+#   &= - W_{l+1}^\top \nabla_{l+1} - \nabla_{l+1}^\top W_{l+1}
 #   = \tfrac{d}{dt} \big( W_{l+1}^\top W_{l+1} \big)
+# \end{aligned}
 # $$
 #
-# agree, and $W_{l+1}^\top W_{l+1} - W_l W_l^\top$ is conserved {cite}`arora2018optimization`. At an
+# agree, and $W_{l+1}^\top W_{l+1} - W_l W_l^\top$, the lack of {term}`balancedness`, is conserved
+# {cite}`arora2018optimization`. At an
 # orthogonal start it is zero for $l < L - 1$. At the top it is not, since $W_L$ is wide:
 #
 # $$
@@ -450,14 +459,16 @@ plt.show()
 # :label: thm-decay
 #
 # In this setting, with $d \ge 2K$ and fixed $Q_1, \dots, Q_L$, let gradient flow from $\varepsilon Q_l$
-# converge to weights with zero loss, and let $\theta_1, \dots, \theta_K$ be the principal angles between
+# converge to weights with zero loss, and let $\theta_1, \dots, \theta_K$ be the {term}`principal angles` between
 # the row spaces of the last layer before and after. (If $d = 2K$, suppose that the largest $\cos \theta_i$
 # stays above a positive constant.) Then, as $\varepsilon \to 0$, for $l = 0, \dots, L - 2$
 #
 # $$
-# \frac{D_{l+1}}{D_l} = \frac{\varepsilon^2}{n^{1/L}} \cdot
-# \frac{d - 2K + \sum_i \cos^{2(l+1)} \theta_i}{d - 2K + \sum_i \cos^{2l} \theta_i} \,
-# \big( 1 + O(\varepsilon^2) \big) .
+# \begin{aligned}
+# \frac{D_{l+1}}{D_l} = {} & \frac{\varepsilon^2}{n^{1/L}} \cdot
+#   \frac{d - 2K + \sum_i \cos^{2(l+1)} \theta_i}{d - 2K + \sum_i \cos^{2l} \theta_i} \\
+#   & \cdot \big( 1 + O(\varepsilon^2) \big) .
+# \end{aligned}
 # $$ (eq-decay-exact)
 # :::
 #
@@ -596,7 +607,8 @@ plt.show()
 # 9 %; for $n = 5$ and $L = 4$ by 7 % even at $\varepsilon = 0.1$, and no smaller start would help.
 #
 # :::{admonition} Slide check: two bounds for one theorem
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-bounds
 # For the same theorem, 001 bounds $D_{l+1} / D_l$ by $2 (\sqrt K + 1)\, \varepsilon^2$ and 000 by
 # $2 (\sqrt{2K} + 1)\, \varepsilon^2$. Both hold and both are loose: by {eq}`eq-decay-exact` the ratio is
 # below $\varepsilon^2$ for small $\varepsilon$ (without a factor on the output), and for $K = 5$ the bounds
@@ -619,7 +631,8 @@ claims.show("the bounds at scale 1/2", 2 * (5**0.5 + 1) / 4, 2 * (10**0.5 + 1) /
 
 # %% [markdown]
 # :::{admonition} Slide check: two constants for balancedness
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-balance
 # 000 and 001 build the theorem up over three slides each, some with
 #
 # $$ \| W_L^\top W_L - W_{L-1} W_{L-1}^\top \|_F \le \varepsilon^2 \sqrt{d - K} , $$
@@ -638,16 +651,18 @@ slide = (d - 10) ** 0.5
 claims.check("separation-balance", imbalance, (d - 5) ** 0.5, rel=0.01, control=slide)
 
 # %% [markdown]
+# (sec-ps-angles)=
 # ## Angles between the classes
 #
 # Lecture 002 defines $S_l$ with *centred* means, $\bar z_k^l - \bar z^l$, and with the absolute value of
 # the cosine, and states a theorem by which $S_l$ approaches one in the last layers. The two cannot hold
 # together. Centred means sum to zero, so for $K$ classes the largest absolute cosine is at least
-# $\frac{1}{K-1}$ (an exercise), and that version of $S_l$ never exceeds $1 - \frac{1}{K-1}$, whatever the
-# features.
+# $\frac{1}{K-1}$ ({ref}`an exercise <ex-separation-cap>`), and that version of $S_l$ never exceeds
+# $1 - \frac{1}{K-1}$, whatever the features.
 #
 # :::{admonition} Slide check: which $S_l$?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ps-separation
 # With orthonormal inputs the class means start orthogonal, and all are stretched nearly alike:
 # {eq}`eq-compression`, without centring and without absolute value, says $S_l = 1$ at all layers, up to
 # $O(\varepsilon^2)$. The slide's version says $1 - \frac{1}{K-1} = 0.75$ for the same features, at every
@@ -762,6 +777,7 @@ right.set(xlabel="layer", ylabel="$1 - S_l$", ylim=(0, None))
 plt.show()
 
 # %% [markdown]
+# (sec-ps-cost)=
 # ## What steep lines cost
 #
 # If a smaller $\varepsilon$ separates faster from layer to layer, why not start at $10^{-3}$? Because the
@@ -773,7 +789,7 @@ plt.show()
 # $\varepsilon$, if the correlation $\langle \Phi, \widehat W_{L:1} \rangle$ is or becomes positive. (Call
 # it $f$. Then $\frac{d}{dt} \| \widehat W \|^2 = 2 \varepsilon^{L-2} L f$, summed over the layers, and
 # $f / \| \widehat W \|^L$ never falls.) Just before, the weights are of size one, and the plateau is over.
-# The time of escape is
+# The {term}`time of escape <escape time>` is
 #
 # $$ T(\varepsilon) \propto \varepsilon^{-(L-2)} . $$ (eq-escape)
 #
@@ -867,6 +883,7 @@ claims.check(
 )
 
 # %% [markdown]
+# (sec-ps-images)=
 # ## Is it about the images?
 #
 # Three tests. **Random labels**: shuffle the labels and train the same MLP until it knows them by heart.
@@ -1016,9 +1033,10 @@ plt.show()
 
 # %% [markdown]
 # The two phases are there. But they are not a law: train on the digits 0 to 4 and test on 5 to 9, and the
-# first phase may be missing (an exercise). A first phase needs early layers that serve both tasks. (The
-# lecture adds that {claim}`projection heads and fine-tuning <separation-projection-head>` help the transfer,
-# which this book has not tried.)
+# first phase may be missing ({ref}`an exercise <ex-separation-new-classes>`). A first phase needs early layers
+# that serve both tasks. (The lecture adds that
+# {claim}`projection heads and fine-tuning <separation-projection-head>` help the transfer, which this book has
+# not tried.)
 #
 # ## Exercises
 #
@@ -1049,8 +1067,11 @@ plt.show()
 # Let $\mu_1$ be the longest. From $0 = \langle \mu_1, \sum_k \mu_k \rangle$ we get
 #
 # $$
+# \begin{aligned}
 # \|\mu_1\|^2 = - \sum_{k > 1} \langle \mu_1, \mu_k \rangle
-#   \le \sum_{k>1} |\cos_{1k}| \, \|\mu_1\| \|\mu_k\| \le \|\mu_1\|^2 \sum_{k>1} |\cos_{1k}| .
+#   &\le \sum_{k>1} |\cos_{1k}| \, \|\mu_1\| \|\mu_k\| \\
+#   &\le \|\mu_1\|^2 \sum_{k>1} |\cos_{1k}| .
+# \end{aligned}
 # $$
 #
 # So the $K - 1$ absolute cosines sum to at least one, and the largest is at least $\frac{1}{K-1}$. Equality
@@ -1119,7 +1140,7 @@ claims.table(["formula", "layer 1", "layer 2", "layer 3"], rows)
 # %% [markdown]
 # With $\varepsilon = 0.3$ and $s = 0.42$ the signal has hardly left the start: the expansion is in powers
 # of $(\varepsilon / s)^2$, which is one half. (Here $N < d$, so the theorem doesn't cover it. The inputs
-# only see 30 of the 50 directions; see the next exercise.)
+# only see 30 of the 50 directions; see {ref}`the next exercise <ex-separation-more-dimensions>`.)
 #
 # :::::{solution-end}
 # :::::
@@ -1151,8 +1172,8 @@ values = torch.linalg.svdvals(after[0])
 print("values at 0.3:", ((values - 0.3).abs() < 1e-9).sum().item())
 
 # %% [markdown]
-# Of $d = 50$ values $d - 3K = 41$ are at $\varepsilon$, for orthonormal inputs with $K = 3$: an idle
-# direction is now one that neither the targets nor the start nor the start *restricted to the samples*
+# Of $d = 50$ values $d - 3K = 41$ are at $\varepsilon$, for orthonormal inputs with $K = 3$: an {term}`idle
+# direction` is now one that neither the targets nor the start nor the start *restricted to the samples*
 # connect to an output.
 #
 # :::::{solution-end}
@@ -1175,7 +1196,7 @@ print("values at 0.3:", ((values - 0.3).abs() < 1e-9).sum().item())
 #
 # :::{exercise} Weight decay
 # :label: ex-separation-weight-decay
-# With weight decay the singular values that nothing moves shrink like $(1 - \eta\lambda)^t$. What becomes
+# With {term}`weight decay` the singular values that nothing moves shrink like $(1 - \eta\lambda)^t$. What becomes
 # of $D_{l+1} / D_l$ after the loss has settled? Check with $\lambda = 0.01$.
 # :::
 #

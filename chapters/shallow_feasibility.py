@@ -14,12 +14,12 @@
 # %% [markdown]
 # # When can a shallow network collapse?
 #
-# In the unconstrained features model the features of a class always collapse to one point, because nothing
-# stops them. A real network must produce its features from data. Does a sufficiently wide network have the
-# same freedom? For two layers the question has a complete answer: it does not, and what decides is not the
-# width but a system of linear inequalities in the *inputs*. This chapter solves that system with a proof
-# attached to each answer, computes the exact probability that it is solvable when the data are noise, bounds
-# it when they have structure, and checks that training follows.
+# In the {term}`unconstrained features model` the {term}`features <feature>` of a class always collapse to one
+# point, because nothing stops them. A real network must produce its features from data. Does a sufficiently
+# wide network have the same freedom? For two layers the question has a complete answer: it does not, and what
+# decides is not the width but a system of linear inequalities in the *inputs*. This chapter solves that system
+# with a proof attached to each answer, computes the exact probability that it is solvable when the data are
+# noise, bounds it when they have structure, and checks that training follows.
 #
 # :::{admonition} Before you start
 # :class: tip
@@ -98,6 +98,7 @@ claims.strict(DATASET == "digits")
 DEVICE = default_device() if DATASET == "mnist" else torch.device("cpu")
 
 # %% [markdown]
+# (sec-sf-network)=
 # ## What the features model forgets
 #
 # Here are two data sets. Both have three classes of ten samples around orthogonal means of length one, with
@@ -109,10 +110,15 @@ DEVICE = default_device() if DATASET == "mnist" else torch.device("cpu")
 # with $(t)_+ = \max(t, 0)$ and $p = 60$ neurons, so that $h = (W_1 x)_+$ are the last-layer features. The
 # objective is cross-entropy with a penalty on the features, as in the features model,
 #
-# $$F(W_1, W_2) = \frac1N \sum_{i=1}^N L(f(x_i), y_i) + \frac\lambda2 \big( \|W_2\|_F^2 + \|H\|_F^2 \big) , \qquad H = (X W_1^\top)_+ ,$$ (eq-shallow-objective)
+# $$
+# \begin{aligned}
+# F(W_1, W_2) = {} & \frac1N \sum_{i=1}^N L(f(x_i), y_i) \\
+#   & + \frac\lambda2 \big( \|W_2\|_F^2 + \|H\|_F^2 \big) , \qquad H = (X W_1^\top)_+ ,
+# \end{aligned}
+# $$ (eq-shallow-objective)
 #
 # where the rows of $X$ $(N, d)$ are the samples. The lecture penalises the features rather than $W_1$ because
-# that is easier to analyse; an exercise looks at the other choice.
+# that is easier to analyse; {ref}`an exercise <ex-sf-decay>` looks at the other choice.
 #
 # `ShallowNet(K, d, p, batch_shape=(B,))` is $B$ such networks at once, each for its own data set.
 # `train_shallow` trains them with full-batch steps of Adam, at a rate that falls to zero along a cosine;
@@ -167,6 +173,7 @@ plt.show()
 # In 40 dimensions the features collapse, as far as training goes; in 8 they come to rest far from it. Both
 # networks have width 60, twice the number of samples. A wider one fares no better, as we shall prove.
 #
+# (sec-sf-positive)=
 # ## The positive features model
 #
 # First, what is there to reach? Features that leave a ReLU are not free: they have no negative entries.
@@ -175,7 +182,12 @@ plt.show()
 # in each class and one $\lambda$ for $W_2$ and $H$, put $c = \sqrt n \, \lambda$ and
 # $c_+ = c \sqrt{K/(K-1)}$. If $K c_+ < 1$, the minimum over all $W_2$ and all $H \ge 0$ is
 #
-# $$V = \log\!\big(1 + (K-1) e^{-a}\big) + c_+ (K-1) \, a, \qquad a = \log\!\Big( \frac1{c_+} - (K-1) \Big),$$ (eq-shallow-value)
+# $$
+# \begin{gathered}
+# V = \log\!\big(1 + (K-1) e^{-a}\big) + c_+ (K-1) \, a, \\
+# a = \log\!\Big( \frac1{c_+} - (K-1) \Big),
+# \end{gathered}
+# $$ (eq-shallow-value)
 #
 # and it is attained exactly by the *collapsed* configurations: all features of class $k$ are one vector
 # $\bar h_k \ge 0$, the $K$ vectors are orthogonal to each other and equally long, and $W_2$ is a multiple of
@@ -195,6 +207,7 @@ def lowest_value(n, K, decay):
 
 
 # %% [markdown]
+# (sec-sf-program)=
 # ## From the network to a linear program
 #
 # Which data let the ReLU layer produce such features? Write $X_k$ $(n, d)$ for the samples of class $k$, one
@@ -202,7 +215,7 @@ def lowest_value(n, K, decay):
 #
 # :::{prf:definition} Feasible class
 # :label: def-feasible
-# Class $k$ is *feasible* if some $\beta \in \mathbb R^d$ solves
+# Class $k$ is *{term}`feasible <feasible class>`* if some $\beta \in \mathbb R^d$ solves
 #
 # $$X_k \beta = \mathbf 1 , \qquad X_{-k} \, \beta \le 0 .$$ (eq-feasible)
 # :::
@@ -215,7 +228,7 @@ def lowest_value(n, K, decay):
 #
 # Let $p \ge K$ and $K c_+ < 1$. The objective {eq}`eq-shallow-objective` has a minimum, and it is at least
 # $V$. It equals $V$ if and only if all $K$ classes are feasible. Then every minimiser is collapsed; otherwise
-# none is at the minimum of the positive features model, whatever the width.
+# none is at the minimum of the {term}`positive features model`, whatever the width.
 # :::
 #
 # :::{prf:proof}
@@ -223,9 +236,9 @@ def lowest_value(n, K, decay):
 #
 # *If all classes are feasible,* with solutions $\beta_k$, let the first $K$ neurons have the weights
 # $h \beta_k$, $h > 0$, and let all others be zero. Then $H$ has the row $h e_k$ for every sample of class
-# $k$. These are equally long orthogonal class means; with the right $h$, and $W_2$ a multiple of the centred
-# means, $F = V$. As $V$ is a lower bound, every other minimiser of $F$ minimises the positive features model
-# as well, and is collapsed.
+# $k$. These are equally long orthogonal {term}`class means <class mean>`; with the right $h$, and $W_2$ a
+# multiple of the centred means, $F = V$. As $V$ is a lower bound, every other minimiser of $F$ minimises the
+# positive features model as well, and is collapsed.
 #
 # *If $F(W_1, W_2) = V$,* then $(W_2, H)$ minimises the positive features model, so it is collapsed. As
 # $\bar h_k \ne 0$, some coordinate of it is positive, $t > 0$ say. That neuron fires for no other class. So its
@@ -289,21 +302,22 @@ print("solutions in 8 dimensions:", in_eight)
 # This network was never trained, and it is a global minimiser. For the data in 8 dimensions `solve` finds
 # nothing. But "the solver found nothing" is a weak statement; we want to *know* that there is nothing.
 #
+# (sec-sf-certificates)=
 # ## Every answer with its proof
 #
 # :::{prf:theorem} Farkas' lemma for collapse
 # :label: thm-farkas
 #
-# Exactly one of these two exists: a solution $\beta$ of {eq}`eq-feasible`; or a *certificate*
+# Exactly one of these two exists: a solution $\beta$ of {eq}`eq-feasible`; or a *{term}`certificate`*
 # $u \in \mathbb R^n$, $v \in \mathbb R^m$ with
 #
 # $$X_k^\top u = X_{-k}^\top v , \qquad \mathbf 1^\top u = 1, \qquad v \ge 0 .$$ (eq-certificate)
 # :::
 #
-# The second says: a point of the *affine hull* of class $k$ (coefficients that sum to one, of any sign) lies
-# in the *cone* of the other samples (coefficients of no negative sign). So class $k$ is feasible if and only
-# if these two sets do not meet. Both are unbounded. A hyperplane through the origin that separates the class
-# from the others is therefore necessary, as lecture 004 notes, but far from sufficient.
+# The second says: a point of the *{term}`affine hull`* of class $k$ (coefficients that sum to one, of any
+# sign) lies in the *{term}`cone`* of the other samples (coefficients of no negative sign). So class $k$ is
+# feasible if and only if these two sets do not meet. Both are unbounded. A hyperplane through the origin that
+# separates the class from the others is therefore necessary, as lecture 004 notes, but far from sufficient.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-plane", "caption": "Class 0 (circles), its affine hull (line), the other class (crosses) and its cone (shaded). Left: they do not meet; β is orthogonal to the line, and no point of the cone is on its side. Right: a hyperplane would separate the classes, but line and cone meet, at the diamond: class 0 cannot collapse."}, "image": {"alt": "Two panels. In both, circles lie on a straight line that misses the origin, and a shaded cone with its tip at the origin contains crosses. On the left the cone opens away from the line. On the right it opens sideways and the line runs into it; a diamond marks a common point, outside the segment that the circles span."}}
 class_0 = np.array([[0.6, 1.0], [1.4, 1.0], [2.0, 1.0]])
@@ -398,7 +412,8 @@ claims.check(
 #
 # Floating point ends near a solution or a certificate, not on it. So what is found must *prove* its answer.
 # Let $r = \mathbf 1 - X_k \beta$ and $e = X_k^\top u - X_{-k}^\top v$ be what the two leave, with bounds of
-# their own rounding, and $\sigma(A)$ the smallest singular value of $A$: it stretches every vector at least so much.
+# their own rounding, and $\sigma(A)$ the smallest singular value of $A$: it stretches every vector at least so
+# much.
 #
 # - Weights: for linearly independent samples of the class, $X_k \beta = \mathbf 1$ has an exact solution within
 #   $\|r\| / \sigma(X_k^\top)$ of $\beta$. It is feasible if all other outputs are below zero by enough.
@@ -528,6 +543,7 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
+# (sec-sf-ends)=
 # ## Where it always works, and where never
 #
 # Counting equations settles both ends.
@@ -571,6 +587,7 @@ def others_part(result):
 claims.check("shallow-never-alone", others_part(below), 0, control=others_part(at))
 
 # %% [markdown]
+# (sec-sf-noise)=
 # ## Pure noise: the exact law
 #
 # Between $n$ and $Kn$ lies the question. Take the data that offer least to hold on to: no means, each sample
@@ -580,7 +597,7 @@ claims.check("shallow-never-alone", others_part(below), 0, control=others_part(a
 # :::{prf:lemma} Regions
 # :label: lem-regions
 #
-# $m$ hyperplanes in general position cut $\mathbb R^q$ into $\sum_{i=0}^q \binom mi$ regions.
+# $m$ hyperplanes in {term}`general position` cut $\mathbb R^q$ into $\sum_{i=0}^q \binom mi$ regions.
 # :::
 #
 # General position means that any $j \le q$ of them meet in an affine subspace of dimension $q - j$, and no
@@ -604,8 +621,12 @@ claims.check("shallow-never-alone", others_part(below), 0, control=others_part(a
 # independent of them and of each other, with distributions that have a density and do not change when a
 # sample is replaced by its negative. Then
 #
-# $$\mathbb P(\text{class $k$ is feasible}) = 2^{-m} \sum_{i=0}^{d-n} \binom mi
-#   = \mathbb P\big( \mathrm{Bin}(m, \tfrac12) \ge Kn - d \big) ,$$ (eq-noise-law)
+# $$
+# \begin{aligned}
+# \mathbb P(\text{class $k$ is feasible}) &= 2^{-m} \sum_{i=0}^{d-n} \binom mi \\
+#   &= \mathbb P\big( \mathrm{Bin}(m, \tfrac12) \ge Kn - d \big) ,
+# \end{aligned}
+# $$ (eq-noise-law)
 #
 # the probability of at least $Kn - d$ heads among $m$ tosses of a fair coin.
 # :::
@@ -693,7 +714,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: d/n > (K + 1)/2
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-sf-ratio
 # Lecture 004 shows by Gordon's inequality that above $d/n = (K+1)/2$ collapse is feasible with high
 # probability. That is right, and {eq}`eq-noise-law` adds what a bound cannot: *below* it, collapse in pure
 # noise is infeasible with high probability, and at finite $n$ both probabilities are known exactly. The bound
@@ -815,6 +837,7 @@ explore(
 )
 
 # %% [markdown]
+# (sec-sf-structure)=
 # ## What structure buys
 #
 # Structure should help. Let class $k$ be $\mu_k + \sigma z$ with standard normal $z$, the Gaussian mixture of
@@ -827,7 +850,12 @@ explore(
 #
 # For all means, with $r_k$ the rank of $\{ \mu_j : j \ne k \}$, and all $\sigma > 0$,
 #
-# $$\mathbb P(\text{class $k$ is feasible}) \ge \mathbb P\big( \mathrm{Bin}((K-1)n, \tfrac12) \ge Kn - (d - r_k) \big) .$$ (eq-projection)
+# $$
+# \begin{aligned}
+# \mathbb P( & \text{class $k$ is feasible}) \\
+#   & \ge \mathbb P\big( \mathrm{Bin}((K-1)n, \tfrac12) \ge Kn - (d - r_k) \big) .
+# \end{aligned}
+# $$ (eq-projection)
 # :::
 #
 # :::{prf:proof}
@@ -880,7 +908,13 @@ claims.check(
 # Let $\Delta_k > 0$, let $r$ be the rank of all means and $d \ge n + r$. Then, with $\Phi$ the standard
 # normal distribution function,
 #
-# $$\mathbb P(\text{class $k$ is feasible}) \ge \mathbb E \, \Phi\Big( \sqrt R \, \frac{\Delta_k}\sigma \Big)^{(K-1) n}, \qquad R \sim \mathrm{Beta}\Big( \frac{d - r - n + 1}2, \frac n2 \Big) .$$ (eq-small-noise)
+# $$
+# \begin{gathered}
+# \mathbb P(\text{class $k$ is feasible})
+#   \ge \mathbb E \, \Phi\Big( \sqrt R \, \frac{\Delta_k}\sigma \Big)^{(K-1) n}, \\
+# R \sim \mathrm{Beta}\Big( \frac{d - r - n + 1}2, \frac n2 \Big) .
+# \end{gathered}
+# $$ (eq-small-noise)
 # :::
 #
 # :::{prf:proof}
@@ -966,15 +1000,17 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: an angle above 90 degrees
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-sf-angle
 # For two classes the lecture asks for an angle of more than 90° between the means and small noise. Obtuse means
 # help, but they are not needed: with an acute angle the margin is $\|\mu_2\| \sin \theta$ in place of
 # $\|\mu_2\|$, and small noise is still enough, given $d \ge n + 2$. Only where one mean lies on the ray of the
 # other does the margin vanish, and of our bounds {eq}`eq-projection` alone is left. At $d = n$, with no room
-# besides the means, the angle does decide (exercise).
+# besides the means, the angle does decide ({ref}`exercise <ex-sf-angle>`).
 # :::
 
 # %% [markdown]
+# (sec-sf-boundary)=
 # ## Where is the boundary?
 #
 # All of it at once: dimension to the right, noise upwards, and in every cell the share of feasible classes
@@ -1068,6 +1104,7 @@ plt.show()
 # the line that no structure crosses. The bend of two means is lower at 45° than at 135°, by a factor near 0.6,
 # a little less than the ratio of their margins, $\sin 45° = 0.71$.
 #
+# (sec-sf-training)=
 # ## Does training get there?
 #
 # {prf:ref}`thm-reduction` is about global minima of a function that is not convex. Training may stop
@@ -1147,10 +1184,11 @@ plt.show()
 # most end some per cent above $V$, like the infeasible ones. The function is not convex, and descent can get
 # stuck; the positive features model has local minima already, if of another kind, with a class that has died.
 #
-# The lecture reports an NC1 {claim}`between 10⁻³ and 10⁻⁴ <shallow-million-epochs>` after very long training. Here infeasible
-# networks and stuck ones overlap not far above. From such a value nobody can tell whether collapse is out of
-# reach or only not reached. A certificate can.
+# The lecture reports an NC1 {claim}`between 10⁻³ and 10⁻⁴ <shallow-million-epochs>` after very long training.
+# Here infeasible networks and stuck ones overlap not far above. From such a value nobody can tell whether
+# collapse is out of reach or only not reached. A certificate can.
 #
+# (sec-sf-no-penalty)=
 # ### No regularisation, no collapse
 #
 # In the discussion after the talk a listener holds that data that are well separated collapse without any
@@ -1175,6 +1213,7 @@ claims.check("shallow-free-spread", least, above=0.01, control=spreads[-1].min()
 # three thousand steps, not a theorem: with separable data, the loss goes to zero and the weights grow
 # without bound, and where their direction tends is a question of its own.
 #
+# (sec-sf-random)=
 # ## What a random layer adds
 #
 # Put a layer in front that is random and stays so,
@@ -1199,9 +1238,9 @@ claims.check("shallow-free-spread", least, above=0.01, control=spreads[-1].min()
 # the $N$ feature vectors become linearly independent, and {prf:ref}`thm-easy` applies.
 # :::
 #
-# Lecture 004 gives a rate by matrix concentration, {claim}`D of the order of N log N <shallow-n-log-n>`. As we know, linear
-# independence is more than is needed. How wide must the layer be? With $\tanh$ in place of the ReLU the
-# answer is exact. It is odd, so for given $G$ the features $\tanh(Gx)$ of pure noise are symmetric, and as
+# Lecture 004 gives a rate by matrix concentration, {claim}`D of the order of N log N <shallow-n-log-n>`. As we
+# know, linear independence is more than is needed. How wide must the layer be? With $\tanh$ in place of the
+# ReLU the answer is exact. It is odd, so for given $G$ the features $\tanh(Gx)$ of pure noise are symmetric, and as
 # its $D$ outputs are analytic and linearly independent functions of $x$, the samples are in general position,
 # which is all that the proof of {prf:ref}`thm-noise` takes from the densities: the law holds with $D$ in
 # place of $d$, for every $d$. For the ReLU we measure.
@@ -1238,7 +1277,7 @@ plt.show()
 # %% [markdown]
 # A width of about 17 makes half of the classes feasible, less than $\frac{K+1}2 n = 20$; $N \log N$ is about a
 # hundred here. The ReLU does better than the law: its features have a positive mean, a direction that all
-# samples share, and an exercise shows that this is worth about as much as a bias.
+# samples share, and {ref}`an exercise <ex-sf-bias>` shows that this is worth about as much as a bias.
 #
 # Now train, eight networks for two classes of ten samples: on six dimensions directly, where collapse is
 # impossible, and behind a random layer of width 60. The rate is lower than before.
@@ -1281,6 +1320,7 @@ claims.check(
 # The random layer turns data that cannot collapse into data that can, and NC1 follows, if not all the way in
 # every network. Lecture 004 reports {claim}`about 10⁻² for three layers <shallow-three-layers-sgd>`.
 #
+# (sec-sf-new)=
 # ## Collapse and new samples
 #
 # Does collapse on the training samples say anything about new ones? Above $d = Kn$ collapse is feasible for
@@ -1687,7 +1727,7 @@ claims.show("median NC1 by noise", *spreads_decay.median(1).values)
 # weights is worth it. The features of these data come closest to collapse at the least noise, and never reach
 # it. For orthonormal samples they can: then $\|H\|_F \le \|X W_1^\top\|_F \le \|W_1\|_F$, so the objective is
 # at least $F$, hence at least $V$, and $\beta_k = \sum_{i \in k} x_i$ attains it. The lecture reports that
-# some of the phenomena extend to weight decay.
+# some of the phenomena extend to {term}`weight decay`.
 #
 # :::::{solution-end}
 # :::::
@@ -1735,9 +1775,10 @@ for degrees in (45, 90, 135):
 # A start: $(t)_+ = \frac12 (t + |t|)$, one part odd and one even in the sample. Without their expectation the
 # features of standard normal noise follow the law of pure noise closely; with it they behave much like noise
 # in $D - 1$ dimensions with a bias.
-# (Subtracting the mean of the *data* makes the samples linearly dependent, and is worse than noise.) For that problem the question is whether $n$ of $Kn$ Gaussian points are a face of their convex hull,
-# the weak threshold of a random projection of the simplex, where the law of pure noise belongs to that of the
-# orthant. Both have been computed in the language of statistical dimensions {cite}`amelunxen2014living`.
+# (Subtracting the mean of the *data* makes the samples linearly dependent, and is worse than noise.) For that
+# problem the question is whether $n$ of $Kn$ Gaussian points are a face of their convex hull, the weak
+# threshold of a random projection of the simplex, where the law of pure noise belongs to that of the orthant.
+# Both have been computed in the language of statistical dimensions {cite}`amelunxen2014living`.
 # :::
 #
 # ## Summary

@@ -17,7 +17,7 @@
 # Wide networks, trained by three algorithms, on images or on noise, came close to one and the same figure.
 # Whatever explains it cannot be in the images, nor in the algorithm. So take away what is left: drop the
 # network, and let the features be free variables, put wherever the training objective would like to have
-# them. That problem is small enough to solve by hand, and its solution *is* neural collapse. This chapter
+# them. That problem is small enough to solve by hand, and its solution *is* {term}`neural collapse`. This chapter
 # solves it, looks at the landscape around the solution, changes the loss, and finds five places where the
 # slides promise too much.
 #
@@ -97,11 +97,12 @@ torch.set_num_threads(1)  # problems this small lose more to waiting than they g
 generator = seed_everything(0)
 
 # %% [markdown]
+# (sec-ufm-model)=
 # ## Free the features
 #
-# A classifier with features $h_{k,i} = \phi_\theta(x_{k,i})$ minimises a loss plus weight decay. That
-# problem is highly non-convex. The usual linearisation of wide networks, the neural tangent kernel,
-# {claim}`looks at outputs and says hardly anything about features <tangent-kernel-silent>`. But
+# A classifier with {term}`features <feature>` $h_{k,i} = \phi_\theta(x_{k,i})$ minimises a loss plus
+# {term}`weight decay`. That problem is highly non-convex. The usual linearisation of wide networks, the neural
+# tangent kernel, {claim}`looks at outputs and says hardly anything about features <tangent-kernel-silent>`. But
 # {claim}`an over-parametrised network can move its features almost anywhere <ufm-validity>`: it fits
 # random labels, and even on random inputs it collapses. So pretend that it can move them *exactly*
 # anywhere, and drop the network. (Whether a given network can is another question: lecture 004 asks it for
@@ -109,9 +110,11 @@ generator = seed_everything(0)
 # layer-peeled model, is
 #
 # $$
-# \min_{W, H, b} \; f(W, H, b) = \frac1N \sum_{k=1}^K \sum_{i=1}^n
-#   \mathcal L\big( W h_{k,i} + b, k \big)
-#   + \frac{\lambda_W}{2} \|W\|_F^2 + \frac{\lambda_H}{2} \|H\|_F^2 + \frac{\lambda_b}{2} \|b\|^2 ,
+# \begin{aligned}
+# \min_{W, H, b} \; f(W, H, b) = {} & \frac1N \sum_{k=1}^K \sum_{i=1}^n
+#   \mathcal L\big( W h_{k,i} + b, k \big) \\
+#   & + \frac{\lambda_W}{2} \|W\|_F^2 + \frac{\lambda_H}{2} \|H\|_F^2 + \frac{\lambda_b}{2} \|b\|^2 ,
+# \end{aligned}
 # $$ (eq-ufm)
 #
 # with $W \in \mathbb R^{K \times d}$, $b \in \mathbb R^K$, and the $N = nK$ features as the rows of
@@ -170,10 +173,11 @@ right.set(xlabel="iteration", title="cosines between class means")
 plt.show()
 
 # %% [markdown]
-# All of them end at the same value, and in all of them the class means stand at cosine
-# $-\frac19 = -\frac1{K-1}$. No network, no data, and there is the simplex ETF. So why this value, why
+# All of them end at the same value, and in all of them the {term}`class means <class mean>` stand at cosine
+# $-\frac19 = -\frac1{K-1}$. No network, no data, and there is the {term}`simplex ETF`. So why this value, why
 # this figure, and why does no start get stuck?
 #
+# (sec-ufm-theorem)=
 # ## The theorem, from two inequalities
 #
 # The objective pulls in two directions: the loss wants the right score to beat the others, the penalty
@@ -181,8 +185,8 @@ plt.show()
 #
 # $$t = \sum_{j \ne k} (z_j - z_k)$$ (eq-contrast)
 #
-# its *contrast*: it sets the right score against all others at once, and is negative when the right one
-# beats their average. If all wrong scores are equal and the right one is larger by the *margin* $a$, then
+# its *{term}`contrast`*: it sets the right score against all others at once, and is negative when the right one
+# beats their average. If all wrong scores are equal and the right one is larger by the *{term}`margin`* $a$, then
 # $t = -(K-1) a$. We write $t_{k,i}$ for the contrast of a sample and $\bar t$ for the average over all. (In
 # what follows, $e_k$ is the $k$-th unit vector, $\mathbf 1$ the vector of ones, and
 # $\langle A, B \rangle = \sum_{ij} A_{ij} B_{ij}$.)
@@ -214,9 +218,11 @@ plt.show()
 # $N |\bar t| \le K \sqrt n \, \|W\|_F \|H\|_F$, and as $x^2 + y^2 \ge 2xy$,
 #
 # $$
+# \begin{gathered}
 # \frac{\lambda_W}{2} \|W\|_F^2 + \frac{\lambda_H}{2} \|H\|_F^2
-#   \ge \sqrt{\lambda_W \lambda_H} \, \|W\|_F \|H\|_F \ge c \, |\bar t| ,
-#   \qquad c = \sqrt{n \lambda_W \lambda_H} .
+#   \ge \sqrt{\lambda_W \lambda_H} \, \|W\|_F \|H\|_F \ge c \, |\bar t| , \\
+# c = \sqrt{n \lambda_W \lambda_H} .
+# \end{gathered}
 # $$ (eq-price)
 #
 # This $c$ is the price of one unit of contrast. Value and margin of the minimum will depend on $n$,
@@ -345,10 +351,12 @@ lowest, control = (
 claims.check("ufm-global", lowest, above=0, control=control)
 
 # %% [markdown]
+# (sec-ufm-threshold)=
 # ## The threshold
 #
 # :::{admonition} Slide check: any global solution?
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ufm-threshold
 # *Geometric Analysis for Unconstrained Features Model II* says that any global solution is neural collapse.
 # That needs $Kc < 1$, that is $K^2 n \lambda_W \lambda_H < 1$. From there on, the only global solution is
 # zero, where nothing is separated from anything. In the slides' convention, with $\lambda \|\cdot\|^2$ on
@@ -443,6 +451,7 @@ claims.check("ufm-threshold-continuous", slope, -3, rel=0.05, control=control)
 # %% [markdown]
 # Networks know this failure, too; the last section shows one.
 #
+# (sec-ufm-relatives)=
 # ## Two relatives
 #
 # *Simplification IV* on the slides lists two models that were studied at the same time. Both bound the
@@ -519,6 +528,7 @@ claims.check("norm-constrained-etf", both, below=1e-4, control=both_before)
 # The figure is the same; the size is fixed by decree, so there is no threshold. What these models do not
 # say is what happens *on the way*, and weight decay is what one uses in practice. Back to {eq}`eq-ufm`.
 #
+# (sec-ufm-convex)=
 # ## The convex twin
 #
 # Why did none of the 64 starts get stuck, when the problem is not convex? The loss sees $W$ and $H$ only
@@ -553,15 +563,18 @@ claims.check("norm-constrained-etf", both, below=1e-4, control=both_before)
 # So if $d \ge K$, minimising $f$ over the factors is the same as minimising
 #
 # $$
-# F(Z, b) = \frac1N \sum_{k,i} \mathcal L(z_{k,i} + b, k) + \sqrt{\lambda_W \lambda_H}\, \|Z\|_*
-#   + \frac{\lambda_b}{2} \|b\|^2 ,
+# \begin{aligned}
+# F(Z, b) = {} & \frac1N \sum_{k,i} \mathcal L(z_{k,i} + b, k) \\
+#   & + \sqrt{\lambda_W \lambda_H}\, \|Z\|_* + \frac{\lambda_b}{2} \|b\|^2 ,
+# \end{aligned}
 # $$ (eq-convex)
 #
 # which is convex if the loss is. Lecture 004 takes this road to the theorem; slides *IV* to *VII* take it
 # to the landscape, which comes next {cite}`zhu2021geometric,haeffele2015global`.
 #
 # :::{admonition} Slide check: the weight of the nuclear norm
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ufm-nuclear
 # *Geometric Analysis IV* to *VII* pair $\lambda \|(W, H, b)\|^2$ with $\lambda \|Z\|_*$. By the lemma, and
 # by the slides' own formula $\|Z\|_* = \min \frac12 (\|W\|_F^2 + \|H\|_F^2)$, the weight must be
 # $2\lambda$. One number shows it: at the collapsed minimiser, the twin with $2 \lambda$ has the value of
@@ -587,6 +600,7 @@ ratios = [right, library / point.objective]
 claims.check("convex-twin", ratios, 1, abs=1e-9, control=slide)
 
 # %% [markdown]
+# (sec-ufm-landscape)=
 # ## No place to get stuck
 #
 # A convex twin alone does not make gradient descent safe. The factored problem has critical points that the
@@ -653,8 +667,8 @@ claims.check("convex-twin", ratios, 1, abs=1e-9, control=slide)
 # :::
 #
 # The way down is to *start using a new dimension*, for the contrast that the loss misses most.
-# Critical points with a direction of negative curvature are called *strict saddles*. Gradient descent with a
-# small enough step, started at random, almost surely does not converge to one
+# Critical points with a direction of negative curvature are called *{term}`strict saddles <strict saddle>`*.
+# Gradient descent with a small enough step, started at random, almost surely does not converge to one
 # {cite}`lee2016gradient,panageas2017gradient`. The slides state the theorem for $d > K$ and
 # {claim}`conjecture that less is enough <landscape-conjecture>`, $d \ge K - 1$; by the argument with
 # $G^\top G$ it is.
@@ -731,7 +745,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: "will always learn"
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ufm-always
 # *Geometric Analysis VIII* sums up: {claim}`iterative algorithms will always learn neural collapse
 # <always-learn-collapse>`. Two phrases promise too much. *Always*: not from a saddle itself, where gradient
 # descent has nowhere to go, but from almost every start, with small steps. *Learn neural collapse*: only for
@@ -760,6 +775,7 @@ ratio, control = (
 claims.check("tight-curvature", ratio, 1, abs=1e-6, control=control)
 
 # %% [markdown]
+# (sec-ufm-losses)=
 # ## All losses, one geometry?
 #
 # Is any of this special to cross-entropy? Two popular variants change what is asked of the scores $z$, with
@@ -859,10 +875,12 @@ claims.check("label-smoothing-margin", smoothed, expected, abs=1e-5, control=con
 # long, learns largely identical features with any of them, and performs alike. For the features, two
 # conditions deserve to be spelled out. The first is hidden in the word *unique*.
 #
+# (sec-ufm-focal)=
 # ### Where focal loss lets go
 #
 # :::{admonition} Slide check: "CE, FL and LS all satisfy the contrastive property"
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ufm-focal
 # *Are All Loses Created Equal? II*. True for CE and LS. Focal loss fails condition (2) when there are many
 # classes: with $\gamma = 3$ from $K = 18$ on. With so many classes, what the slide concludes from it survives
 # as long as $Kc < 1$.
@@ -888,9 +906,11 @@ claims.check("label-smoothing-margin", smoothed, expected, abs=1e-5, control=con
 # finds $x' = r$ and $x'' = pr$. Differentiating $\varphi(x) = r^\gamma x$ twice along $u$ gives
 #
 # $$
+# \begin{aligned}
 # \frac{\mathrm d^2 \psi_{\mathrm{FL}}}{\mathrm d u^2}
-#   = \varphi''(x)\, r^2 + \varphi'(x)\, p r
-#   = p\, r^{\gamma} \big( (1 + 2\gamma)\, r - \gamma x\, (r - \gamma p) \big) .
+#   &= \varphi''(x)\, r^2 + \varphi'(x)\, p r \\
+#   &= p\, r^{\gamma} \big( (1 + 2\gamma)\, r - \gamma x\, (r - \gamma p) \big) .
+# \end{aligned}
 # $$
 #
 # The bracket is non-negative if and only if $x (1 - \gamma p / r) \le 2 + \frac1\gamma$, and
@@ -1057,6 +1077,7 @@ beyond, before = (
 claims.check("focal-threshold", beyond, below=1e-6, control=before)
 
 # %% [markdown]
+# (sec-ufm-mse)=
 # ## Squared error: a figure in between
 #
 # The second condition behind "one geometry" is the bias. We let it be free, $\lambda_b = 0$, and squared
@@ -1071,7 +1092,7 @@ claims.check("focal-threshold", beyond, below=1e-6, control=before)
 # rows $a \big( e_k - \frac1K \mathbf 1 \big) + \frac{\tau}{K} \mathbf 1$, repeated $n$ times, with
 # $a = 1 - Kc$, and
 #
-# - without a bias: $\tau = 1 - Kc$. Class means and classifier are *orthogonal frames*
+# - without a bias: $\tau = 1 - Kc$. Class means and classifier are *{term}`orthogonal frames <orthogonal frame>`*
 #   {cite}`tirer2022extended`;
 # - with $\lambda_b \le \frac{Kc}{1 - Kc}$: $\tau = 0$ and $b = \frac{1}{K (1 + \lambda_b)} \mathbf 1$. Both
 #   are simplex ETFs;
@@ -1092,8 +1113,11 @@ claims.check("focal-threshold", beyond, below=1e-6, control=before)
 # the scores, the twin is, up to a constant,
 #
 # $$
-# \underbrace{\frac{K-1}{2K} (a - 1)^2 + c\,(K-1) |a|}_{\text{shape}}
-#   + \underbrace{\frac K2 \Big( \mu - \frac1K \Big)^2 + c\, |\tau| + \frac{\lambda_b}2 K \beta^2}_{\text{mean}} .
+# \begin{aligned}
+# & \underbrace{\frac{K-1}{2K} (a - 1)^2 + c\,(K-1) |a|}_{\text{shape}} \\
+# & \quad + \underbrace{\frac K2 \Big( \mu - \frac1K \Big)^2 + c\, |\tau|
+#   + \frac{\lambda_b}2 K \beta^2}_{\text{mean}} .
+# \end{aligned}
 # $$
 #
 # The shape wants $a = 1 - Kc$, or zero if that is negative. In the mean, $\tau$ and $\beta$ share the work.
@@ -1162,7 +1186,8 @@ plt.show()
 
 # %% [markdown]
 # :::{admonition} Slide check: "almost the same features"
-# :class: warning
+# :class: warning slide-check
+# :name: slide-check-ufm-losses
 # *Are All Loses Created Equal? III* says that CE, FL, LS and MSE lead to (almost) the same features and
 # classifiers, for $d \ge K - 1$; lecture 004 says that the free model has the ETF for both cross-entropy
 # and squared error, and writes $Z = W H$ without a bias. For squared error this hinges on the bias. Without
@@ -1170,6 +1195,7 @@ plt.show()
 # class means are the same ETF. That is why NC2 of the means, which centres them, cannot tell them apart.
 # :::
 #
+# (sec-ufm-positive)=
 # ## Positive features
 #
 # Features that come out of a ReLU are not free: they cannot be negative. Lecture 004 adds this constraint,
@@ -1325,6 +1351,7 @@ claims.check("positive-local-minima", change, 0, abs=1e-9, control=control)
 # class uses would offer the dead class a way up, and all of them are taken. In the free model any direction
 # orthogonal to the others will do, and nine classes in sixteen dimensions leave plenty.
 #
+# (sec-ufm-networks)=
 # ## Back to networks
 #
 # The model predicts that the choice of the loss does not matter for the geometry. The slides conclude
@@ -1457,7 +1484,7 @@ claims.check("networks-dead-loss", final, math.log(10), abs=1e-3, control=contro
 #
 # ## Exercises
 #
-# :::{exercise}
+# :::{exercise} The model's numbers, taken literally
 # :label: ex-ufm-imagenet
 # In the model, let $\lambda_W = \lambda_H = 5 \cdot 10^{-4}$. From how many samples per class on is nothing
 # learned with ten classes? With ImageNet's thousand? With $n = 1300$ and a thousand classes, what must
@@ -1473,7 +1500,7 @@ claims.check("networks-dead-loss", final, math.log(10), abs=1e-3, control=contro
 # weights among all samples; the model pays for each sample's feature separately.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Two factors in balance
 # :label: ex-ufm-balance
 # Show that at *every* critical point $\lambda_W W^\top W = \lambda_H H^\top H$, whatever the loss. What
 # does this say about the sizes of $W$ and $H$? In which direction does the ratio of the two weight decays
@@ -1487,7 +1514,7 @@ claims.check("networks-dead-loss", final, math.log(10), abs=1e-3, control=contro
 # move at all, as it depends on the product of the two only.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Margins without weight decay
 # :label: ex-ufm-smoothing
 # Let the weight decay go to zero. Show that the margin of cross-entropy grows like
 # $\frac12 \log \frac{1}{\lambda_W \lambda_H}$ without bound, and that of label smoothing does not. Which
@@ -1513,7 +1540,7 @@ claims.check("label-smoothing-limit", margin, math.log(91), abs=0.01, control=co
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} The contrast of squared error
 # :label: ex-ufm-mse-contrastive
 # Squared error is contrastive! Minimise $\frac12 \|z - e_k\|^2$ over all $z$ with contrast $t$; find
 # $\psi$, and show that with a free bias ($\lambda_b = 0$) and $Kc < 1$ the margin is $1 - Kc$ and the
@@ -1546,7 +1573,7 @@ claims.check("mse-contrastive", ratio, 1, abs=1e-8, control=control)
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} Only some classes learned
 # :label: ex-ufm-partial
 # For squared error without a bias, let a model learn only some classes: take the minimiser and set the
 # features of the other classes, and their rows of $W$, to zero. Show that this is a critical point, and
@@ -1590,7 +1617,7 @@ claims.check("partial-curvature", ratios, 1, abs=1e-6, control=control)
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} When zero becomes a trap
 # :label: ex-ufm-focal-zero
 # At which price $c$ does $W = H = 0$ become a local minimum for focal loss with $\gamma = 3$, $K = 100$ and
 # no bias? Derive it from the second half of {prf:ref}`thm-landscape`'s proof, and check it with
@@ -1636,7 +1663,7 @@ claims.check("focal-trap-sign", above, above=0, control=below)
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} Positive features and squared error
 # :label: ex-ufm-positive-mse
 # *Harder.* Positive features and squared error. Show that without a bias the minimum of {prf:ref}`thm-mse`
 # does not change. With a free bias it does: show that the margin is $1 - K c_+$ if $K c_+ < 1$ and
@@ -1677,7 +1704,7 @@ claims.check("positive-mse-weights", difference, 0, abs=1e-6, control=control)
 # :::{solution-end}
 # :::
 #
-# :::{exercise}
+# :::{exercise} Rare classes
 # :label: ex-ufm-imbalance
 # *Open.* Give the classes different numbers of samples. The contrast argument breaks where the sum over
 # samples was evenly shared. Write the objective for $n_1$ samples in half of the classes and $n_2$ in the
@@ -1698,7 +1725,7 @@ claims.check("positive-mse-weights", difference, 0, abs=1e-6, control=control)
 # ratio together with them.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Fewer dimensions than an ETF needs
 # :label: ex-ufm-narrow
 # *Open.* What if $d < K - 1$? Then there is no ETF. Minimise {eq}`eq-ufm` with $d = 2$ and seven classes in
 # the same way, with a cheap bias, a dear one, and none. Which arrangement comes out, and why does the bias

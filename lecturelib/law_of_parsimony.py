@@ -82,9 +82,9 @@ def bulk_singular_value(scale, depth, *, lr, steps, weight_decay=0.0, momentum=0
 
     .. math::
 
-        \rho(t+1) = \rho(t) \, \big( 1 - \eta\lambda - \eta \rho(t)^{2(L-1)} \big)
-        \quad\text{(square)}, \qquad
-        \rho(t) = \varepsilon (1 - \eta\lambda)^t \quad\text{(wide)}.
+        \rho(t+1) &= \rho(t) \, \big( 1 - \eta\lambda - \eta \rho(t)^{2(L-1)} \big)
+        \quad\text{(square)}, \\
+        \rho(t) &= \varepsilon (1 - \eta\lambda)^t \quad\text{(wide)}.
 
     It stays between 0 and :math:`\varepsilon` if
 
@@ -160,8 +160,8 @@ def invariant_subspaces(weights, X, Y, rank):
 
     .. math::
 
-        \Phi v = 0 \;\text{ and }\; \Phi^\top W_{L:1}(0)\, v = 0 \quad\text{(square)}, \qquad
-        \Phi v = 0 \;\text{ and }\; W_{L:1}(0)\, v = 0 \quad\text{(wide)},
+        \Phi v = 0 \;\text{ and }\; \Phi^\top W_{L:1}(0)\, v &= 0 \quad\text{(square)}, \\
+        \Phi v = 0 \;\text{ and }\; W_{L:1}(0)\, v &= 0 \quad\text{(wide)},
 
     that is, at most 2r conditions. In the square case v is orthogonal to the rows of :math:`\Phi`
     and to the image of its columns under :math:`W_{L:1}(0)^\top`. In the wide case it must not

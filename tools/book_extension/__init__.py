@@ -2,11 +2,15 @@
 
 from book_extension import (
     addresses,
+    bibliography,
     chapter_map,
     claims_page,
     downloads,
+    errata,
     front,
+    lectures,
     library,
+    notation,
     pages,
     previews,
     search,
@@ -15,11 +19,15 @@ from book_extension import (
 
 SUBJECTS = (
     addresses,
+    bibliography,
     chapter_map,
     claims_page,
     downloads,
+    errata,
     front,
+    lectures,
     library,
+    notation,
     pages,
     previews,
     search,
