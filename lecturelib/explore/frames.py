@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -50,8 +51,8 @@ def explore(
     alt : str or callable
         What the figure shows, for those who cannot see it. To a string the values of the sliders
         are added; a function is called as `draw` is and returns the text of a frame, which screen
-        readers speak when the reader stays there (it becomes part of the stored output: round
-        measured numbers well).
+        readers speak when the reader stays there. It becomes part of the stored output: what other
+        machines may measure otherwise stands in marks, ``⟨0.03⟩``, which no reader sees.
     caption : str, optional
         Text below the sliders; ``$…$`` is mathematics.
     labels : mapping of str to str, optional
@@ -310,7 +311,7 @@ def _live_box(draw, *, name, alt, caption, labels, start, parameters):
         density = max(DENSITIES)
         image = render(draw, values, density)
         uri = encode(image, max(PALETTES))
-        text = _alt_text(alt, labels, values)
+        text = re.sub("[⟨⟩]", "", _alt_text(alt, labels, values))
         display(HTML(image_html(uri, text, image.size, density)))
 
     controls = {parameter: slider(parameter, values) for parameter, values in parameters.items()}

@@ -127,6 +127,13 @@ def test_alt_may_be_a_function_of_the_values():
     assert stored(html)["alts"] == ["rises to 0", "rises to 1", "rises to 2"]
 
 
+def test_measured_numbers_are_marked_in_what_is_stored():
+    """Then nbval masks them: what another machine measures is no difference."""
+    sanitizer = re.compile("\u27e8[^\u27e9]*\u27e9")
+    first, second = (make(alt=lambda epoch, x=x: f"D is ⟨{x}⟩") for x in (0.03, 0.031))
+    assert first != second and sanitizer.sub("", first) == sanitizer.sub("", second)
+
+
 def test_values_are_written_briefly():
     assert stored(make(epoch=[0.1 + 0.2, 1e-5, 2.0, np.float64(1 / 3)]))["texts"] == [
         ["0.3", "1e-05", "2", "0.3333"]

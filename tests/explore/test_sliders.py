@@ -245,6 +245,14 @@ def test_what_the_slider_says_is_not_said_again(opened):
     assert page.locator(".explore-spoken").text_content() == ""
 
 
+def test_marks_around_measured_numbers_are_not_spoken(opened):
+    page = opened(make(alt=lambda epoch: f"D is ⟨{epoch}⟩"))
+    assert page.locator("img").get_attribute("alt") == "D is 0"
+    page.locator("input").press("End")
+    assert page.locator("img").get_attribute("alt") == "D is 2"
+    page.wait_for_function("document.querySelector('.explore-spoken').textContent === 'D is 2'")
+
+
 # --- in the dark ----------------------------------------------------------------------------------
 
 

@@ -11,10 +11,12 @@ def draw(epoch):
     return plt.figure(figsize=(1, 1))
 
 
-def shown(draw, name, alt, caption="", labels=None, start=None, play=None, live=False):
+def shown(
+    draw, name, alt, caption="", labels=None, start=None, play=None, live=False, epoch=(0, 1)
+):
     options = {"caption": caption, "labels": labels, "start": start, "play": play, "live": live}
     with mock.patch("IPython.display.display"):
-        explore.explore(draw, name=name, alt=alt, epoch=(0, 1), **options)
+        explore.explore(draw, name=name, alt=alt, epoch=epoch, **options)
 
 
 def html(draw, name, alt, budget=400_000, epoch=(0,)):

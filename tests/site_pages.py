@@ -1,0 +1,25 @@
+"""The built site, for the tests that look at its pages. Run after ``make book``."""
+
+from functools import cache
+from pathlib import Path
+
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).parents[1]
+SITE = ROOT / "_build" / "html"
+PAGES = sorted(page for page in SITE.rglob("*.html") if "_static" not in page.parts)
+CONTENT = [page for page in PAGES if {"chapters", "backmatter"} & set(page.parts)]
+
+
+def page_name(page):
+    return page.relative_to(SITE).as_posix()
+
+
+@cache
+def soup(page):
+    return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+
+
+@cache
+def ids(page):
+    return {element["id"] for element in soup(page).find_all(id=True)}
