@@ -250,8 +250,8 @@ plt.show()
 
 # %% [markdown]
 # Six pictures do not show what becomes of a single image, nor how much of this is training. In
-# {numref}`fig-layer-by-layer` press *Play* and follow the three images with a black edge. At the input each is
-# farther from the mean of its class than any other; after ten layers it stands with its class. Then set the
+# {numref}`fig-layer-by-layer` press *Play* and follow the three large markers. They are the images that, at the
+# input, are farthest from the mean of their class; after ten layers they stand with the others. Then set the
 # network to *before training* and play again. Random layers do not sort: $D_l$ rises.
 
 
@@ -293,7 +293,7 @@ followed = [farthest(in_plane(inputs[three].flatten(1)), k) for k in range(3)]
 
 def draw_layer(layer, network):
     flat, y = in_plane(layers[network][layer]), labels[three].cpu()
-    fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.2))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(5.4, 2.8))
     for k, marker in enumerate("os^"):
         left.plot(*flat[y == k].T, marker, markersize=2.5, alpha=0.5, color=COLOURS[k])
     for k, marker in enumerate("os^"):
@@ -323,8 +323,8 @@ explore(
     draw_layer,
     name="layer-by-layer",
     alt=describe_layer,
-    caption="Features of the digits 0 to 2 in the MLP, layer by layer, in the plane of their three class means. With a "
-    "black edge: of each class the image that is farthest from its mean at the input. Right: $D_l$ of all ten classes.",
+    caption="Features of the digits 0 to 2 in the MLP, layer by layer, in the plane of their three class means. The "
+    "large markers: of each class the image that is farthest from its mean at the input. Right: $D_l$ of all ten classes.",
     labels={"layer": "Layer", "network": "Network"},
     start={"layer": 0, "network": "after training"},
     play="layer",

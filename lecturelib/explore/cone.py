@@ -161,7 +161,8 @@ def _neuron(normal) -> tuple[str, str, str]:
     tip, side = _along(normal, 100), (-normal[1], normal[0])
     up, across = _along(normal, FAR), _along(side, FAR)
     barbs = [_plus(_along(normal, 84), _along(side, length)) for length in (-9, 9)]
-    half = _path(across, _plus(across, up), _minus(up, across), _minus((0, 0), across))
+    back = _minus((0, 0), across)
+    half = _path(across, _plus(across, up), _plus(back, up), back)
     arrow = _path((0, 0), tip) + _path(barbs[0], tip, barbs[1])
     return f"{half}Z", arrow, _at(_along(normal, 122))
 

@@ -36,9 +36,8 @@ def figure_html(kind: str, name: str, caption: str, lines: list[str], data: dict
     The book takes out the inner element and gives it a number; there the script, the style and the
     caption are the page's. Jupyter and Colab show all of it.
     """
-    stored = json.dumps(data, ensure_ascii=False).replace(
-        "<", "\\u003c"
-    )  # "</script>" must not end the element
+    stored = json.dumps(data, ensure_ascii=False)
+    stored = stored.replace("<", "\\u003c")  # "</script>" must not end the element
     return "\n".join(
         [
             '<figure class="explore-figure">',

@@ -285,3 +285,10 @@ def test_a_light_page_shows_the_frame_as_it_is(opened):
     page = opened(make())
     page.evaluate("document.documentElement.dataset.theme = 'light'")
     assert page.locator("img").evaluate("image => getComputedStyle(image).filter") == "none"
+
+
+def test_on_paper_a_frame_is_white_and_has_no_controls(opened):
+    page = opened(make(play="epoch"))
+    page.emulate_media(media="print")
+    assert page.locator("img").evaluate("image => getComputedStyle(image).filter") == "none"
+    assert not page.locator("button").is_visible() and not page.locator("input").is_visible()

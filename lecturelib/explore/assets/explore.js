@@ -102,7 +102,7 @@
     return { feasible, normal, meeting: others[nearest].map((x) => x * reach) };
   };
 
-  /** The cone of some points: each pair's, all turning one way so that none is cut out of another. */
+  /** The cone of some points: each pair's, all turning one way so that none cuts another out. */
   const conePath = (points) => {
     const rays = points.filter(isRay).map((x) => along(x, FAR));
     const parts = [];
@@ -122,10 +122,9 @@
       const element = root.querySelector(`.explore-${name}`);
       for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
     };
-    const [p, q] = points;
-    const others = points.slice(2);
+    const [p, q, ...others] = points;
     const { feasible, normal, meeting } = separate([p, q], others);
-    const direction = along([q[0] - p[0], q[1] - p[1]], FAR);
+    const direction = along(minus(q, p), FAR);
     const rays = others.filter(isRay);
     set("line", { d: path(minus(p, direction), plus(q, direction)) });
     set("cone", { d: conePath(others) });
@@ -139,7 +138,8 @@
       const tip = along(normal, 100);
       const side = [-normal[1], normal[0]];
       const [up, across] = [along(normal, FAR), along(side, FAR)];
-      set("half", { d: `${path(across, plus(across, up), minus(up, across), minus([0, 0], across))}Z` });
+      const back = minus([0, 0], across);
+      set("half", { d: `${path(across, plus(across, up), plus(back, up), back)}Z` });
       const barb = (sign) => plus(along(normal, 84), along(side, 9 * sign));
       set("beta", { d: path([0, 0], tip) + path(barb(-1), tip, barb(1)) });
       set("name", { transform: `translate(${at(along(normal, 122))})` });
