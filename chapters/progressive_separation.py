@@ -307,6 +307,7 @@ def draw_layer(layer, network):
     right.set(
         title=f"$D_{{{layer}}} = {D[layer]:.2g}$", xlabel="layer", ylim=(0.01, 30)
     )
+    right.set_xticks(range(0, 11, 2))
     return fig
 
 
