@@ -653,7 +653,7 @@ def draw_epoch(epoch):
 def describe_epoch(epoch):
     measured = history["nc1"][shown.index(epoch)].item()
     clouds = "wide clouds that overlap" if measured > 1 else "clouds that stand apart"
-    clouds = clouds if measured > 0.05 else "spots in the corners of the tetrahedron"
+    clouds = clouds if measured > 0.016 else "spots in the corners of the tetrahedron"
     return (
         f"The features of four digits in the space of their class means: {clouds}. "
         f"NC1 is ⟨{measured:.2g}⟩."
