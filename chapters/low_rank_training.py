@@ -565,7 +565,7 @@ where = [amount["LoRA", 4], amount["full", None]]
 crosses = [average["untrained", "LoRA"], average["untrained", "full"]]
 look = {"color": "0.2", "markersize": 9, "markeredgewidth": 2}
 ax.semilogx(where, crosses, "x", **look, label="never trained before")
-ax.set(xlabel="trained parameters", ylabel="test accuracy")
+ax.set(xlabel="trained parameters", ylabel="test accuracy", ylim=(0.89, None))
 ax.legend(fontsize=8)
 plt.show()
 
