@@ -59,7 +59,7 @@ test: .venv/test
 # The chapters in an environment with Colab's versions; outputs are not compared there.
 test-colab: $(COLAB)/ready
 	$(ONE_THREAD) $(COLAB)/bin/python -m pytest --nbval-lax $(CHAPTERS)
-	$(COLAB)/bin/python -m pytest tests/test_explore.py -k live
+	$(COLAB)/bin/python -m pytest tests/explore -k live
 
 # Side-by-side timings, printed as ratios from one run; not part of the tests.
 bench: .venv/test

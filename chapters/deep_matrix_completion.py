@@ -950,7 +950,7 @@ more = values_used(fits[2]) - values_used(fits[3])
 none = values_used(fits[2]) - values_used(completed(2, 600))
 claims.check("completion-digits-spectrum", more, above=5, control=none)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-digits", "caption": "Rows of the pixel matrix as images: whole, with half of the pixels missing (grey), filled with the pixel's mean, and completed by two and by three layers (at the step of the smallest test error)."}, "image": {"alt": "Five rows of eight small images of digits. First row, the digits 0 to 7. Second row, the same with half of the pixels replaced by grey. Third row, missing pixels filled with a common blurred value: the digits are barely recognisable. Fourth and fifth row, completions in which the digits can be read."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mc-digits", "caption": "Rows of the pixel matrix as images: whole, with half of the pixels missing (grey), filled with the pixel's mean, and completed by two and by three layers (at the step of the smallest test error)."}, "image": {"classes": "photograph", "alt": "Five rows of eight small images of digits. First row, the digits 0 to 7. Second row, the same with half of the pixels replaced by grey. Third row, missing pixels filled with a common blurred value: the digits are barely recognisable. Fourth and fifth row, completions in which the digits can be read."}}
 rows = {
     "whole": images,
     "seen": images.masked_fill(hidden, torch.nan),

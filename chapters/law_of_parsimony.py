@@ -208,7 +208,7 @@ busy = turned(singular_trajectories(other["W1"]))
 claims.check("parsimony-still", still, below=1e-6, control=busy)
 claims.check("parsimony-moving", moving, above=8, control=still)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-nine-panels", "caption": "Three layers (rows) of a linear network with $d = 30$ and $r = 3$ during the first 100 steps: all 30 singular values, and the angles by which the 30 right and left singular vectors have turned. Six of each move. The other 24 are the dashed black line, one on top of the other."}, "image": {"alt": "Nine panels. In each row, the left one shows six coloured curves of singular values that start at one: three rise to between 2.2 and 3.1, three sink to between 0.7 and 0.85. A dashed line sinks slowly from one to 0.9. The middle and the right one show six curves of angles that rise from zero to between 15 and 80 degrees, and a dashed line that stays at zero."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-nine-panels", "caption": "Three layers (rows) of a linear network with $d = 30$ and $r = 3$ during the first 100 steps: all 30 singular values, and the angles by which the 30 right and left singular vectors have turned. Six of each move. The other 24 are the dashed line, one on top of the other."}, "image": {"alt": "Nine panels. In each row, the left one shows six coloured curves of singular values that start at one: three rise to between 2.2 and 3.1, three sink to between 0.7 and 0.85. A dashed line sinks slowly from one to 0.9. The middle and the right one show six curves of angles that rise from zero to between 15 and 80 degrees, and a dashed line that stays at zero."}}
 fig, axes = plt.subplots(3, 3, figsize=(7.5, 6.5), sharex=True, sharey="col")
 shown = slice(0, 101)
 for row, layer in enumerate(layers):
@@ -291,6 +291,8 @@ explore(
     alt=describe_values,
     caption="All singular values of each layer. The dashed line is the common value of 24 of them as predicted below, without the network.",
     labels={"step": "Step"},
+    start={"step": 20},
+    play="step",
     step=SHOWN_STEPS,
 )
 
@@ -513,7 +515,7 @@ claims.check(
 # the square case keeps a residue of its initialisation for long, and its loss is never below
 # $\frac m2 \rho^{2L}$.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-rho", "caption": "The shared singular value in both cases, with and without weight decay λ: measured in the first layer (markers, the median singular value) and computed from the recursion (lines). Right: the square case without weight decay over a longer time, with the power law {eq}`eq-power-law` dotted."}, "image": {"alt": "Two panels against the step. Left, four lines from 0.8: the wide case is constant without weight decay and sinks to 0.71 with it; the square case falls to 0.44 without and 0.41 with it. Markers lie on every line. Right, on logarithmic axes, a dotted curve leaves 0.8 after some ten steps and turns into a line of slope minus one quarter; markers, from step 25 on, lie on it."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-rho", "caption": "The shared singular value in both cases, with and without weight decay $\\lambda$: measured in the first layer (markers, the median singular value) and computed from the recursion (lines). Right: the square case without weight decay over a longer time, with the power law {eq}`eq-power-law` dotted."}, "image": {"alt": "Two panels against the step. Left, four lines from 0.8: the wide case is constant without weight decay and sinks to 0.71 with it; the square case falls to 0.44 without and 0.41 with it. Markers lie on every line. Right, on logarithmic axes, a dotted curve leaves 0.8 after some ten steps and turns into a line of slope minus one quarter; markers, from step 25 on, lie on it."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.2))
 for ((case, decay), (full, _, law)), marker in zip(runs.items(), "os^D", strict=True):
     (drawn,) = left.plot(law, "-", linewidth=1)

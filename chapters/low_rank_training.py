@@ -575,13 +575,13 @@ for kind, marker, colour in zip(names, "s^o", COLOURS, strict=False):
     for way, place in zip(chosen, where, strict=True):
         ax.semilogx([place] * 3, learned[way], marker, color=colour, markersize=3)
         if kind == "LoRA":
-            below = {"xytext": (0, -20), "textcoords": "offset points", "ha": "center"}
-            ax.annotate(f"r = {way[1]}", (place, average[way]), **below, fontsize=8)
+            foot = {"xycoords": ax.get_xaxis_transform(), "ha": "center"}
+            ax.annotate(f"r = {way[1]}", (place, 0.02), **foot, fontsize=8)
 where = [amount["LoRA", 4], amount["full", None]]
 crosses = [average["untrained", "LoRA"], average["untrained", "full"]]
 look = {"color": "0.2", "markersize": 9, "markeredgewidth": 2}
 ax.semilogx(where, crosses, "x", **look, label="never trained before")
-ax.set(xlabel="trained parameters", ylabel="test accuracy")
+ax.set(xlabel="trained parameters", ylabel="test accuracy", ylim=(0.89, None))
 ax.legend(fontsize=8)
 plt.show()
 

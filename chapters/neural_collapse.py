@@ -114,7 +114,7 @@ x_test, y_test = test_set.inputs, test_set.labels
 K = train_set.num_classes
 print(len(y_train), "training and", len(y_test), "test images,", K, "classes")
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-digits", "caption": "The first training image of each class, before standardisation."}, "image": {"alt": "A row of ten small grey images, the handwritten digits 0 to 9, eight by eight pixels each."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-digits", "caption": "The first training image of each class, before standardisation."}, "image": {"classes": "photograph", "alt": "A row of ten small grey images, the handwritten digits 0 to 9, eight by eight pixels each."}}
 raw = load(DATASET)
 fig, axes = plt.subplots(1, 10, figsize=(7, 0.9))
 for k, ax in enumerate(axes):
@@ -263,7 +263,7 @@ def draw_frame(ax, frame):
         for other in frame[k + 1 :]:
             ax.plot(*zip(tip, other, strict=True), "-", color="0.6", linewidth=0.8)
     ax.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), xticks=[], yticks=[], zticks=[])
-    ax.set_box_aspect((1, 1, 1), zoom=1.3)
+    ax.set_box_aspect((1, 1, 1), zoom=1.1)
 
 
 fig, ax = plt.subplots(figsize=(4, 3.4), subplot_kw={"projection": "3d"})
@@ -423,7 +423,7 @@ ratio = nc1(h, y) / closed_form
 claims.check("nc1-etf-noise", ratio, 1, rel=0.03, control=ratio * (10 - 1))
 
 # %% [markdown]
-# Drag the noise in the next figure. Three classes need a plane only, so you see all there is: at
+# Drag the noise in {numref}`fig-nc1-against-noise`. Three classes need a plane only, so you see all there is: at
 # $s = 0.1$ the classes are three separate clouds; at $s = 0.5$ the noise reaches the neighbours, and the
 # measure has grown twenty-five-fold, because it counts squares. (In a running notebook, add `live=True` to
 # the call of `explore`, and the slider stops at any value in between.)
@@ -437,7 +437,7 @@ def draw_noise(noise):
     for k in range(3):
         left.scatter(*h[y == k].T, s=8, color=COLOURS[k], marker="osD"[k])
     limits = (-2.2, 2.2)
-    left.set(xlim=limits, ylim=limits, aspect="equal", title=f"noise s = {noise}")
+    left.set(xlim=limits, ylim=limits, aspect="equal", title=f"noise $s = {noise}$")
     right.plot(levels, levels**2 * 4, color="0.3", label="$s^2 (K-1)^2 / a^2$")
     right.plot(noise, nc1(h, y), "o", color=COLOURS[1], label="measured")
     right.set(xlabel="noise $s$", ylabel="NC1", yscale="log", xscale="log")
@@ -447,12 +447,22 @@ def draw_noise(noise):
     return fig
 
 
+def describe_noise(noise):
+    clouds = "that stay apart" if noise < 0.25 else "that touch"
+    clouds = clouds if noise < 0.45 else "that run into each other"
+    measured = nc1(*noisy_etf(3, 2, samples_per_class=80, radius=1.0, noise=noise))
+    return (
+        f"Three clouds {clouds}, around the corners of an equilateral triangle. On the "
+        "right NC1 rises with the noise along a straight line on logarithmic axes; "
+        f"the measured value is {measured.item():.2g}."
+    )
+
+
 explore(
     draw_noise,
     name="nc1-against-noise",
-    alt="Left, 80 points of each of three classes around the corners of an equilateral triangle; "
-    "right, NC1 against the noise on logarithmic axes, a straight line with the measured value",
-    caption="NC1 against noise: three classes on a simplex ETF of radius 1 in the plane.",
+    alt=describe_noise,
+    caption="NC1 against the noise $s$: three classes on a simplex ETF of radius $a = 1$ in the plane.",
     labels={"noise": "Noise s"},
     noise=[k / 20 for k in range(1, 15)],
     start={"noise": 0.1},
@@ -520,7 +530,7 @@ for name, settings in SETTINGS.items():
     runs[name] = train(nets[name], x_train, y_train, **options, metrics=metrics)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-algorithms", "caption": "Three algorithms, one destination. A dot marks the first measurement with zero training error; in the terminal phase, to its right, the measures fall further, those of Adam with setbacks. Without weight decay they soon level off. (L-BFGS takes 32 outer steps of up to 20 iterations, the others 480 epochs.)"}, "image": {"alt": "Three panels with NC1, NC2 of the class means and NC3 against the share of training done, on logarithmic axes. In each, the curves of SGD, Adam and L-BFGS fall by one to five orders of magnitude and end below where they were when the training error reached zero, Adam's with several peaks on the way; a dotted curve, SGD without weight decay, levels off above them."}}
-fig, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharex=True)
+fig, axes = plt.subplots(1, 3, figsize=(7, 3.2), sharex=True)
 titles = {"nc1": "NC1: variability", "nc2": "NC2: angles", "nc3": "NC3: duality"}
 for ax, (metric, title) in zip(axes, titles.items(), strict=True):
     for (name, run), style, colour in zip(
@@ -658,17 +668,26 @@ def draw_epoch(epoch):
     return fig
 
 
+def describe_epoch(epoch):
+    measured = history["nc1"][shown.index(epoch)].item()
+    clouds = "wide clouds that overlap" if measured > 1 else "clouds that stand apart"
+    clouds = clouds if measured > 0.016 else "spots in the corners of the tetrahedron"
+    return (
+        f"The features of four digits in the space of their class means: {clouds}. "
+        f"NC1 is ⟨{measured:.2g}⟩."
+    )
+
+
 explore(
     draw_epoch,
     name="means-become-etf",
-    alt="Features of four digits in the three dimensions of their class means, with the means as "
-    "larger dots and a regular tetrahedron for comparison: spread clouds at first, then every "
-    "class shrinks to one corner",
+    alt=describe_epoch,
     caption="Class means becoming a simplex ETF: small dots are training images, large ones class "
     "means, lines the tetrahedron.",
     labels={"epoch": "Epoch"},
     epoch=shown,
     start={"epoch": 3},
+    play="epoch",
 )
 
 # %% [markdown]

@@ -65,6 +65,7 @@ from lecturelib import claims
 from lecturelib.datasets import load, load_standardized, standardize
 from lecturelib.deep_linear import end_to_end, gradient_descent, init_weights
 from lecturelib.device import default_device, seed_everything
+from lecturelib.explore import explore
 from lecturelib.figures import COLOURS, use_style
 from lecturelib.losses import SquaredError
 from lecturelib.metrics import ClassStatistics
@@ -256,6 +257,91 @@ for ax, depth in zip(axes.flat, (0, 2, 4, 6, 8, 10), strict=True):
     ax.set(title=f"layer {depth}", aspect="equal", xticks=[], yticks=[])
     ax.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
 plt.show()
+
+# %% [markdown]
+# Six pictures do not show what becomes of a single image, nor how much of this is training. In
+# {numref}`fig-layer-by-layer` press *Play* and follow the three large markers. They are the images that, at the
+# input, are farthest from the mean of their class; after ten layers they stand with the others. Then set the
+# network to *before training* and play again. Random layers do not sort: $D_l$ rises.
+
+
+# %% tags=["hide-input"]
+with torch.random.fork_rng():
+    states = {"before training": ten_layers().eval(), "after training": mlp}
+with torch.no_grad():
+    layers = {
+        state: [inputs[three].flatten(1), *net.taps(inputs[three])]
+        for state, net in states.items()
+    }
+compressions = {
+    "before training": fresh["MLP"]["D"],
+    "after training": profiles["MLP"]["D"],
+}
+angles = 2 * torch.pi * torch.arange(3, dtype=torch.float64, device=DEVICE) / 3
+corners = torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def in_plane(features):
+    """Return coordinates (N, 2) in the plane of the class means, turned to one triangle."""
+    statistics = ClassStatistics.from_features(features.double(), labels[three])
+    means = statistics.centred_means
+    plane = torch.linalg.svd(means, full_matrices=False).Vh[:2]
+    # Procrustes: the orthogonal map that brings the means closest to the corners.
+    left, _, right = torch.linalg.svd((means @ plane.T).T @ corners)
+    flat = (features - statistics.global_mean) @ plane.T @ (left @ right)
+    return (flat / means.norm()).cpu()
+
+
+def farthest(flat, k):
+    """The image of class k that is farthest from the mean of its class."""
+    own = (labels[three] == k).nonzero().flatten().cpu()
+    return own[(flat[own] - flat[own].mean(0)).norm(dim=1).argmax()]
+
+
+followed = [farthest(in_plane(inputs[three].flatten(1)), k) for k in range(3)]
+
+
+def draw_layer(layer, network):
+    flat, y = in_plane(layers[network][layer]), labels[three].cpu()
+    fig, (left, right) = plt.subplots(1, 2, figsize=(5.4, 2.8))
+    for k, marker in enumerate("os^"):
+        left.plot(*flat[y == k].T, marker, markersize=2.5, alpha=0.5, color=COLOURS[k])
+    for k, marker in enumerate("os^"):
+        edge = {"markersize": 9, "markeredgecolor": "black", "color": COLOURS[k]}
+        left.plot(*flat[followed[k]], marker, **edge)
+    left.set(title=f"layer {layer}", aspect="equal", xticks=[], yticks=[])
+    left.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5))
+    D = compressions[network].cpu()
+    right.semilogy(D, color="0.6")
+    right.semilogy(layer, D[layer], "o", color=COLOURS[1], markersize=9)
+    right.set(
+        title=f"$D_{{{layer}}} = {D[layer]:.2g}$", xlabel="layer", ylim=(0.01, 30)
+    )
+    right.set_xticks(range(0, 11, 2))
+    return fig
+
+
+def describe_layer(layer, network):
+    D = compressions[network][layer].item()
+    clouds = "touch each other" if D > 1.2 else "stand apart"
+    clouds = clouds if D > 0.05 else "have shrunk to small spots"
+    return (
+        f"Three classes after layer {layer}, {network}: they {clouds}. D is ⟨{D:.2g}⟩."
+    )
+
+
+explore(
+    draw_layer,
+    name="layer-by-layer",
+    alt=describe_layer,
+    caption="Features of the digits 0 to 2 in the MLP, layer by layer, in the plane of their three class means. The "
+    "large markers: of each class the image that is farthest from its mean at the input. Right: $D_l$ of all ten classes.",
+    labels={"layer": "Layer", "network": "Network"},
+    start={"layer": 0, "network": "after training"},
+    play="layer",
+    layer=range(11),
+    network=["before training", "after training"],
+)
 
 # %% [markdown]
 # (sec-ps-line)=

@@ -69,7 +69,7 @@ from torch.nn.functional import cross_entropy
 from lecturelib import claims
 from lecturelib.datasets import gaussian_mixture, load
 from lecturelib.device import default_device, seed_everything
-from lecturelib.explore import explore
+from lecturelib.explore import cone, explore
 from lecturelib.figures import COLOURS, use_style
 from lecturelib.metrics import nc1
 from lecturelib.records import recorded
@@ -319,7 +319,7 @@ print("solutions in 8 dimensions:", in_eight)
 # feasible if and only if these two sets do not meet. Both are unbounded. A hyperplane through the origin that
 # separates the class from the others is therefore necessary, as lecture 004 notes, but far from sufficient.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-plane", "caption": "Class 0 (circles), its affine hull (line), the other class (crosses) and its cone (shaded). Left: they do not meet; β is orthogonal to the line, and no point of the cone is on its side. Right: a hyperplane would separate the classes, but line and cone meet, at the diamond: class 0 cannot collapse."}, "image": {"alt": "Two panels. In both, circles lie on a straight line that misses the origin, and a shaded cone with its tip at the origin contains crosses. On the left the cone opens away from the line. On the right it opens sideways and the line runs into it; a diamond marks a common point, outside the segment that the circles span."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-plane", "caption": "Class 0 (circles), its affine hull (line), the other class (crosses) and its cone (shaded). Left: they do not meet; $\\beta$ is orthogonal to the line, and no point of the cone is on its side. Right: a hyperplane would separate the classes, but line and cone meet, at the diamond: class 0 cannot collapse."}, "image": {"alt": "Two panels. In both, circles lie on a straight line that misses the origin, and a shaded cone with its tip at the origin contains crosses. On the left the cone opens away from the line. On the right it opens sideways and the line runs into it; a diamond marks a common point, outside the segment that the circles span."}}
 class_0 = np.array([[0.6, 1.0], [1.4, 1.0], [2.0, 1.0]])
 others = [
     np.array([[-1.2, -0.3], [-0.5, -1.0], [0.8, -0.9]]),
@@ -345,6 +345,26 @@ axes[1].legend(loc="lower right")
 axes[0].set_title("class 0 is feasible")
 axes[1].set_title("class 0 is infeasible")
 plt.show()
+
+# %% [markdown]
+# Move the samples yourself in {numref}`fig-cone-and-line`. Drag the cross on the right upwards. The
+# class becomes infeasible as soon as the cross enters the half-plane where the neuron fires, long before it
+# comes to the line: the cone grows with it, and cone and line go on forever. Then move both circles up by the
+# same amount. The meeting point moves along and the answer stays, because a cone looks the same from every
+# distance. Last, turn the line until it runs through the origin: now there is no neuron at all, whatever the
+# crosses do.
+
+# %% tags=["hide-input"]
+cone(
+    own=[(0.6, 1.0), (2.0, 1.0)],
+    others=[(-1.2, -0.3), (-0.5, -1.0), (0.8, -0.9)],
+    name="cone-and-line",
+    alt="Two circles with the line through them, three crosses with their shaded cone from the origin, "
+    "and an arrow, the weights of a neuron, with the half-plane where it fires.",
+    caption=r"Drag the samples, or move one with the arrow keys. Circles: the class, with its affine hull; crosses: the "
+    r"others, with their cone. While the class is feasible you see the direction of $\beta$ and, tinted, the half-plane "
+    r"where the neuron fires; else a diamond, where line and cone meet.",
+)
 
 # %% [markdown]
 # :::{prf:proof}
@@ -515,7 +535,7 @@ claims.check("shallow-verified", right, 1, control=wrong)
 # $y$ in $\beta = \beta_0 + T y$, the columns of $T$ spanning the directions $\xi$. For small $n$ most of it
 # is the price of calling a solver once per class.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-cost", "caption": "Seconds to decide one class, three classes of pure noise, one thread. Left: against n in the middle of the transition, d = 2n. Right: against d for n = 30."}, "image": {"alt": "Two panels on logarithmic axes. The curve of HiGHS lies far above that of the batched Newton method everywhere, and that of HiGHS without equations between them. On the left all rise with n. On the right both of HiGHS rise steadily with d; Newton rises from a low value at d = n to a small peak at d = 2n and stays nearly flat beyond."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-cost", "caption": "Seconds to decide one class, three classes of pure noise, one thread. Left: against $n$ in the middle of the transition, $d = 2n$. Right: against $d$ for $n = 30$."}, "image": {"alt": "Two panels on logarithmic axes. The curve of HiGHS lies far above that of the batched Newton method everywhere, and that of HiGHS without equations between them. On the left all rise with n. On the right both of HiGHS rise steadily with d; Newton rises from a low value at d = n to a small peak at d = 2n and stays nearly flat beyond."}}
 cost = recorded("feasibility-cost")
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
 columns = "samples_per_class", "dim", "newton", "highs", "reduced"
@@ -694,7 +714,7 @@ claims.check(
     control=np.median(of_others),
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-noise", "caption": "Pure noise with n = 20. Lines: the exact law for one class; full markers: measured with 100 instances. Small hollow markers: all classes at once. Dashed: Gordon's bound. Dotted: the centre (K + 1)/2."}, "image": {"alt": "Three steep rising curves from zero to one against d over n, centred at 1.5, 2 and 3 for two, three and five classes, with markers on the curves. Small hollow markers for all classes at once lie to the right of each curve, and the dashed bounds far to the right."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-noise", "caption": "Pure noise with $n = 20$. Lines: the exact law for one class; full markers: measured with 100 instances. Small hollow markers: all classes at once. Dashed: Gordon's bound. Dotted: the centre $(K + 1)/2$."}, "image": {"alt": "Three steep rising curves from zero to one against d over n, centred at 1.5, 2 and 3 for two, three and five classes, with markers on the curves. Small hollow markers for all classes at once lie to the right of each curve, and the dashed bounds far to the right."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.4))
 for colour, marker, num_classes in zip(COLOURS[:3], "osD", (2, 3, 5), strict=True):
     dims = np.arange(20, num_classes * 20 + 1)
@@ -829,7 +849,7 @@ explore(
     draw_transition,
     name="transition",
     alt=describe_transition,
-    caption="Probability that a class of pure noise can collapse. Below d/n = 1 never, from d/n = K on always.",
+    caption="Probability that a class of pure noise can collapse. Below $d/n = 1$ never, from $d/n = K$ on always.",
     labels={"K": "K, classes", "n": "n, samples per class"},
     start={"K": 3, "n": 20},
     K=[2, 3, 4, 6, 10],
@@ -1064,7 +1084,7 @@ explained = share(surplus[open_question] < 0.25)
 by_room_alone = share((share_of - by_room)[open_question] < 0.25)
 claims.check("shallow-map-tight", explained, above=0.45, control=by_room_alone)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-phase", "caption": "Share of feasible classes, n = 30, means of length one. Thin vertical lines: d = n and d = Kn. To the right of each other line a bound promises at least one half: for small noise (dashed, also below it), for any means (solid), and for any means by Gordon's inequality (dotted; for two classes beyond d = Kn)."}, "image": {"alt": "Four heat maps: two means at 135 degrees, two at 45 degrees, three and five orthogonal means. Dark on the left of d = n and at large noise to the left of (K + 1)/2, light elsewhere. The boundary starts near d = n at small noise, moves to the right as the noise grows, and turns vertical near (K + 1)/2. The dashed bound follows the boundary at small noise, on its light side, and the solid vertical line marks where it ends at large noise; the dotted line is further to the right."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-phase", "caption": "Share of feasible classes, $n = 30$, means of length one. Thin vertical lines: $d = n$ and $d = Kn$. To the right of each other line a bound promises at least one half: for small noise (dashed, also below it), for any means (solid), and for any means by Gordon's inequality (dotted; for two classes beyond $d = Kn$)."}, "image": {"alt": "Four heat maps: two means at 135 degrees, two at 45 degrees, three and five orthogonal means. Dark on the left of d = n and at large noise to the left of (K + 1)/2, light elsewhere. The boundary starts near d = n at small noise, moves to the right as the noise grows, and turns vertical near (K + 1)/2. The dashed bound follows the boundary at small noise, on its light side, and the solid vertical line marks where it ends at large noise; the dotted line is further to the right."}}
 outlined = [patheffects.withStroke(linewidth=3.5, foreground="white")]
 line = {"color": "black", "path_effects": outlined}
 fig, axes = plt.subplots(2, 2, figsize=(7.6, 6.4), sharey=True, layout="constrained")
@@ -1151,7 +1171,7 @@ claims.check(
     control=share(collapsed[~feasible]),
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-training", "caption": "Thirty networks. Left: NC1 during training, on feasible (lines) and infeasible data (dashed). Right: where each ends, against how far its objective is above V; an NC1 below 1e-12 and an excess below 1e-7 are drawn there."}, "image": {"alt": "Left: thirty curves of NC1 on logarithmic axes. Dashed ones, for infeasible data, level off; most solid ones, for feasible data, fall by many orders of magnitude, while some level off as well. Right: final NC1 against relative excess of the objective. Crosses, infeasible, gather at the upper right together with some circles; most circles, feasible, lie along a trail to the lower left."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-training", "caption": "Thirty networks. Left: NC1 during training, on feasible (lines) and infeasible data (dashed). Right: where each ends, against how far its objective is above $V$; an NC1 below $10^{-12}$ and an excess below $10^{-7}$ are drawn there."}, "image": {"alt": "Left: thirty curves of NC1 on logarithmic axes. Dashed ones, for infeasible data, level off; most solid ones, for feasible data, fall by many orders of magnitude, while some level off as well. Right: final NC1 against relative excess of the objective. Crosses, infeasible, gather at the upper right together with some circles; most circles, feasible, lie along a trail to the lower left."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.4), layout="constrained")
 for ok, style, marker, label in (
     (True, "-", "o", "feasible"),
@@ -1264,7 +1284,7 @@ claims.check("shallow-relu-wide", relu[-1], above=0.95, control=relu[0])
 ahead = {way: (way - law)[between].mean() for way in (tanh, relu)}
 claims.check("shallow-relu-ahead", ahead[relu], above=0.1, control=ahead[tanh])
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-random-layer", "caption": "Pure noise in 6 dimensions, three classes of ten samples, which is infeasible without the random layer. Markers: how often the first class is feasible behind a random layer of width D. Line: the exact law with D in place of d."}, "image": {"alt": "Share of feasible classes against the width D from 10 to 40. Squares, for tanh, lie on the S-shaped line of the law. Circles, for ReLU, rise earlier, by about three units of width."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-random-layer", "caption": "Pure noise in 6 dimensions, three classes of ten samples, which is infeasible without the random layer. Markers: how often the first class is feasible behind a random layer of width $D$. Line: the exact law with $D$ in place of $d$."}, "image": {"alt": "Share of feasible classes against the width D from 10 to 40. Squares, for tanh, lie on the S-shaped line of the law. Circles, for ReLU, rise earlier, by about three units of width."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.2))
 fine = np.arange(8, 41)
 ax.plot(fine, wendel_probability(K, n, fine), color="0.5", label="exact law")
@@ -1443,8 +1463,8 @@ for errors, marker, size, label in (
     right.plot(
         at, errors.mean(1), marker, markersize=size, fillstyle="none", label=label
     )
-right.set(xlabel=r"noise $\sigma$", ylabel="error on new samples")
-right.legend()
+right.set(xlabel=r"noise $\sigma$", ylabel="error on new samples", ylim=(-0.02, 0.78))
+right.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
@@ -1521,7 +1541,7 @@ for D in WIDTHS:
 
 claims.check("shallow-digits-random-layer", behind[-1], 1, control=behind[0])
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-digits", "caption": "All 45 pairs of digits. Left: pairs that can collapse, straight from the pixels, and for the same images dealt at random; the grey line is the first n that exceeds the mean rank of one class. Right: as many images per class as pixels, behind a random ReLU layer; grey, the law of pure noise for one class."}, "image": {"alt": "Left: the share of feasible pairs against the number of images per class stays at one and drops to zero near the grey vertical line; for images dealt at random it drops well before. Right: the share rises from zero to one as the random layer widens, somewhat earlier than the grey curve."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shallow-digits", "caption": "All 45 pairs of digits. Left: pairs that can collapse, straight from the pixels, and for the same images dealt at random; the grey line is the first $n$ that exceeds the mean rank of one class. Right: as many images per class as pixels, behind a random ReLU layer; grey, the law of pure noise for one class."}, "image": {"alt": "Left: the share of feasible pairs against the number of images per class stays at one and drops to zero near the grey vertical line; for images dealt at random it drops well before. Right: the share rises from zero to one as the random layer widens, somewhat earlier than the grey curve."}}
 fig, (left, right) = plt.subplots(
     1, 2, figsize=(7.6, 3.3), sharey=True, layout="constrained"
 )

@@ -157,7 +157,7 @@ def class_cosines(model):
 model = random_starts(PROBLEM, 64)
 history = minimize(model, metrics={"cosines": class_cosines})
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-64-starts", "caption": "Sixty-four random starts of the unconstrained features model with ten classes. Left: how far each objective lies above the value of {prf:ref}`thm-ufm`. Right: all cosines between class means, from every start; they meet at −1/9."}, "image": {"alt": "Two panels against the iteration. Left, 64 curves on a logarithmic axis fall together from above one to below ten to the minus twelve within some fifty iterations. Right, a band of cosines that fills minus 0.8 to 0.8 at the start narrows to a single line at minus one ninth."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-64-starts", "caption": "Sixty-four random starts of the unconstrained features model with ten classes. Left: how far each objective lies above the value of {prf:ref}`thm-ufm`. Right: all cosines between class means, from every start; they meet at $-1/9$."}, "image": {"alt": "Two panels against the iteration. Left, 64 curves on a logarithmic axis fall together from above one to below ten to the minus twelve within some fifty iterations. Right, a band of cosines that fills minus 0.8 to 0.8 at the start narrows to a single line at minus one ninth."}}
 best = global_minimizer(PROBLEM)
 gap = history["objective"] / best.objective - 1
 cosines = history["cosines"].flatten(1)
@@ -420,7 +420,7 @@ explore(
     alt=describe_threshold,
     caption="Three classes in the plane. Left: features (markers) and classifier (lines) of the numeric "
     "minimum, and the exact length of the features (circle). Right: the margin, exact (line) and numeric "
-    "(dot). At Kc = 1 the frame has shrunk to zero.",
+    "(dot). At $Kc = 1$ the frame has shrunk to zero.",
     labels={"Kc": "Kc, price of contrast times classes"},
     start={"Kc": 0.3},
     Kc=[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.3],
@@ -1014,7 +1014,7 @@ ratios, control = lowest / closed_forms(), lowest / closed_forms(nonnegative=Tru
 pays = np.array(relative) < 1  # beyond, both minimisers are zero
 claims.check("focal-minimum", ratios, 1, abs=1e-6, control=control[pays])
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-focal", "caption": "Focal loss with γ = 3, 100 classes, one sample each, no bias. Left: the scalar problem at three prices; at the critical one it has two minima of equal value (dots). Right: the margin of the global minimum against the price. Cross-entropy with as many classes runs into zero; focal loss jumps, and around the jump the solver finds one minimum or the other, depending on its start."}, "image": {"alt": "Left, three curves over the margin. At the critical price there is a low hump between margin zero and a second minimum near 2.4, equally low; above it the curve only rises, below it the second minimum is the lower one. Right, the margin of focal loss falls from 3.7 to 2.4 and drops to zero at the critical price; circles for collapsed starts stay on the upper branch even slightly beyond, crosses for random starts lie at zero already slightly before; the dashed curve of cross-entropy falls to zero continuously at 0.85."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-focal", "caption": "Focal loss with $\\gamma = 3$, 100 classes, one sample each, no bias. Left: the scalar problem at three prices; at the critical one it has two minima of equal value (dots). Right: the margin of the global minimum against the price. Cross-entropy with as many classes runs into zero; focal loss jumps, and around the jump the solver finds one minimum or the other, depending on its start."}, "image": {"alt": "Left, three curves over the margin. At the critical price there is a low hump between margin zero and a second minimum near 2.4, equally low; above it the curve only rises, below it the second minimum is the lower one. Right, the margin of focal loss falls from 3.7 to 2.4 and drops to zero at the critical price; circles for collapsed starts stay on the upper branch even slightly beyond, crosses for random starts lie at zero already slightly before; the dashed curve of cross-entropy falls to zero continuously at 0.85."}}
 a_grid = torch.linspace(0, 4, 300, dtype=torch.float64)
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.6))
 for factor, style in [(1.05, "--"), (1, "-"), (0.95, ":")]:
@@ -1171,7 +1171,7 @@ Y = torch.eye(4).repeat_interleave(5, 0)
 difference, control = ((no_bias() - (1 - x) * Y).norm() for x in (kc, kc / 4))
 claims.check("mse-scores", difference, 0, abs=1e-6, control=control)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mse", "caption": "Squared error with four classes and Kc = 0.3: cosine between class means against the weight decay of the bias. Line: {prf:ref}`thm-mse`; dots: L-BFGS. Up to the dotted line the frame is an ETF, far to the right it is orthogonal."}, "image": {"alt": "Cosine against bias weight decay on a logarithmic axis. The curve is flat at minus one third up to 0.43, then rises smoothly towards zero, which it has nearly reached at 100; nine dots lie on it."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mse", "caption": "Squared error with four classes and $Kc = 0.3$: cosine between class means against the weight decay of the bias. Line: {prf:ref}`thm-mse`; dots: L-BFGS. Up to the dotted line the frame is an ETF, far to the right it is orthogonal."}, "image": {"alt": "Cosine against bias weight decay on a logarithmic axis. The curve is flat at minus one third up to 0.43, then rises smoothly towards zero, which it has nearly reached at 100; nine dots lie on it."}}
 fig, ax = plt.subplots(figsize=(6, 3.2))
 grid = np.logspace(-1.5, 2.3, 300)
 tau = np.maximum(0, 1 - kc - kc / grid)

@@ -128,6 +128,16 @@ def test_figures_have_captions_and_text_alternatives(notebook):
             assert cell.source.endswith("plt.show()")
 
 
+def test_interactive_figures_have_captions_and_each_frame_a_text_of_its_own(notebook):
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            html = output.get("data", {}).get("text/html", "")
+            if 'data-explore="frames"' in html:
+                data = re.search(r'<script type="application/json">(.*?)</script>', html, re.S)[1]
+                assert json.loads(data)["spoken"] and min(map(len, json.loads(data)["alts"])) > 40
+            assert "data-explore=" not in html or "<figcaption>" in html
+
+
 def test_at_least_six_exercises_each_with_a_solution(notebook):
     text = markdown(notebook)
     exercises = re.findall(r"^:::\{exercise\}.*\n:label: (\S+)$", text, re.MULTILINE)
