@@ -21,13 +21,16 @@
 
   const choose = (mode) => {
     // What the reader looks at stays where it is while cells above it fold.
-    const anchor = [...document.querySelectorAll(".bd-article :is(p, h2, h3, figure)")]
+    const anchor = [...document.querySelectorAll(".bd-article :is(p, h2, h3):not(details *)")]
       .find((element) => element.getBoundingClientRect().top > 80);
     const before = anchor?.getBoundingClientRect().top;
     root.dataset.readingChosen = mode;
     try { localStorage.setItem("reading", mode); } catch { /* a private window */ }
     read(mode);
-    if (anchor) scrollBy(0, anchor.getBoundingClientRect().top - before);
+    if (anchor) {
+      const top = anchor.getBoundingClientRect().top - before;
+      scrollBy({ top, behavior: "instant" });
+    }
   };
 
   // A region that scrolls is a stop for the keyboard, one that does not is none.

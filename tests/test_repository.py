@@ -91,7 +91,7 @@ def published(copy):
     assert repository(copy, ADDRESS).returncode == 0
     shutil.rmtree(copy / "chapters")
     (copy / "chapters").mkdir()
-    text = "# A chapter\n\nWhat it is about.\n\n![A picture](../_static/collapse.png)"
+    text = "# A chapter\n\nWhat it is about.\n\n![A picture](../_static/cover.png)"
     page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
     page.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(page, copy / "chapters" / "page.ipynb")
@@ -115,8 +115,8 @@ def test_a_published_site_follows_the_address(published):
     told = {tag["property"]: tag["content"] for tag in document.find_all("meta", property=True)}
     assert told["og:url"] == page
     assert told["og:title"] == "A chapter"
-    assert told["og:image"] == f"{SITE}_images/collapse.png"
-    assert (published / "_images" / "collapse.png").exists()
+    assert told["og:image"] == f"{SITE}_images/cover.png"
+    assert (published / "_images" / "cover.png").exists()
     assert told["og:image:alt"] == "A picture"
     assert told["og:description"] == "What it is about."
     assert document.find("meta", attrs={"name": "description"})["content"] == "What it is about."

@@ -62,7 +62,7 @@ TOO_WIDE = """
 def chapters_of(toc):
     """Return the names of the pages to print, in order, from the parsed table of contents."""
     parts = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    return [name for name in [toc["root"], *parts] if not name.startswith("backmatter/api")]
+    return [name for name in [toc["root"], *parts] if not name.startswith("backmatter/library")]
 
 
 def read_article(site, name):
@@ -140,7 +140,7 @@ def cover(citation, site):
     title, _, subtitle = citation["title"].partition(": ")
     authors = ", ".join(author["name"] for author in citation["authors"])
     where = f'<p><a href="{citation["url"]}">{citation["url"]}</a></p>' if "url" in citation else ""
-    picture = (site / "_images" / "collapse.png").as_uri()
+    picture = (site / "_images" / "cover.png").as_uri()
     return (
         f'<div class="book-cover"><p class="book-title">{escape(title)}</p>'
         f'<p class="book-subtitle">{escape(subtitle)}</p><p>{escape(authors)}</p>'

@@ -10,7 +10,7 @@ every_page = pytest.mark.parametrize("page", VISITED, ids=page_name)
 # What is wider than its place and neither scrolls nor shows that it does.
 CUT = """
 [...document.querySelectorAll(
-  ".bd-article :is(pre, table, img, svg, mjx-container, details, .math)")].filter((element) => {
+  ".bd-article :is(pre, table, img, svg, mjx-container, details, div.math)")].filter((element) => {
   if (!element.checkVisibility()) return false;
   const scroller = element.closest(".scrolls");
   if (scroller) return getComputedStyle(scroller).maskImage === "none";
@@ -39,7 +39,7 @@ IDLE_STOPS = """
 """
 NAMELESS_FOLDS = """
 [...document.querySelectorAll("summary")].filter((fold) =>
-  !fold.innerText.trim() && fold.checkVisibility() || fold.querySelector("a[href]")
+  !fold.innerText.trim() && !fold.ariaLabel && fold.checkVisibility() || fold.querySelector("a[href]")
 ).map((fold) => fold.outerHTML.slice(0, 160))
 """
 

@@ -142,7 +142,10 @@ def test_formulas_are_typeset_in_the_pages():
             assert formula.find("mjx-math")["aria-hidden"] == "true"
             assert formula.find("mjx-assistive-mml").math.get_text(strip=True)
             drawn = {
-                c[4:] for e in formula.find_all("mjx-c") for c in e["class"] if c[:5] == "mjx-c"
+                c[4:]
+                for e in formula.find_all("mjx-c")
+                for c in e.get("class", [])
+                if c[:5] == "mjx-c"
             }
             assert drawn <= glyphs
             formulas += 1

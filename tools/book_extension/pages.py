@@ -6,11 +6,11 @@ needs is left out, and a policy forbids the rest.
 
 import base64
 import re
-import struct
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from bs4 import BeautifulSoup
+from PIL import Image
 
 from book_extension import cells, icons, mathematics, security
 
@@ -46,6 +46,8 @@ def finish(app, exception):
         size_images(soup, path)
         html = mathematics.insert(soup.decode(formatter="minimal"), formulas)
         path.write_text(security.secure(html), encoding="utf-8")
+    for image in (site / "_images").glob("*.webp"):
+        image.with_suffix(".png").unlink()
     embed_letters(static)
     sweep(site, soups)
 
@@ -59,7 +61,7 @@ def trim_head(soup):
     for repeated in soup.find_all("meta", attrs={"name": "viewport"})[1:]:
         repeated.decompose()
     root = soup.html["data-content_root"]
-    if soup.find(class_="math"):
+    if soup.select_one(".math, a.reference.internal"):  # formulas, or previews of some
         attributes = {"rel": "stylesheet", "href": f"{root}_static/{mathematics.STYLE}"}
         # Before the book's own style sheet, which has the last word.
         soup.head.find("link", rel="stylesheet").insert_before(
@@ -72,6 +74,8 @@ def name_controls(soup):
     for button in soup.find_all(onclick=True):
         button["data-action"] = ACTIONS[button["onclick"]]
         del button["onclick"]
+    for fold in soup.select("summary:has(> .toctree-toggle)"):
+        fold["aria-label"] = f"Pages of {fold.find_parent('li').a.get_text(strip=True)}"
     # Sphinx-proof and sphinx-exercise give all their boxes the same ids.
     for section in soup.find_all("section", id=re.compile("^(proof|exercise|solution)-content$")):
         section.name = "div"
@@ -109,20 +113,30 @@ def add_reading_switch(soup):
 
 
 def size_images(soup, path):
-    """Say how large images are, so that nothing moves when they come, and open them in full."""
+    """Say how large images are, so that nothing moves when they come, and open figures in full."""
     for image in soup.select("article img:not([width])"):
         source = urlsplit(image["src"])
         if source.scheme or not source.path.endswith(".png"):
             continue
-        with (path.parent / unquote(source.path)).open("rb") as file:
-            image["width"], image["height"] = struct.unpack(">2I", file.read(24)[16:])
+        file = path.parent / unquote(source.path)
+        with Image.open(file) as picture:
+            image["width"], image["height"] = picture.size
+            if image.find_parent(class_="cell_output"):
+                # Half as large as PNG, pixel by pixel the same.
+                picture.save(file.with_suffix(".webp"), lossless=True, quality=60, method=2)
+                image["src"] = image["src"].removesuffix(".png") + ".webp"
         image["loading"] = "lazy"
-        figure = image.find_parent("figure")
-        if figure is not None and image.find_parent("a") is None:
-            number = figure.select_one(".caption-number")
-            name = number.get_text(strip=True) if number else "Figure"
-            attributes = {"class": "full-size", "aria-label": f"{name} in full size"}
-            image.wrap(soup.new_tag("a", href=image["src"], attrs=attributes))
+        open_in_full(soup, image)
+
+
+def open_in_full(soup, image):
+    """Link a figure's picture to itself: on a phone its letters are small."""
+    figure = image.find_parent("figure")
+    if figure is not None and image.find_parent("a") is None:
+        number = figure.select_one(".caption-number")
+        name = number.get_text(strip=True) if number else "Figure"
+        attributes = {"class": "full-size", "aria-label": f"{name} in full size"}
+        image.wrap(soup.new_tag("a", href=image["src"], attrs=attributes))
 
 
 def embed_letters(static):
