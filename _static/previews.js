@@ -77,7 +77,8 @@ document.addEventListener("DOMContentLoaded", () => {
   function place(link) {
     const box = link.getBoundingClientRect();
     const screen = document.documentElement;
-    const above = box.top - 2 * GAP;
+    const header = document.querySelector(".bd-header-article")?.offsetHeight ?? 0;
+    const above = box.top - 2 * GAP - header;
     const below = screen.clientHeight - box.bottom - 2 * GAP;
     tip.style.maxHeight = "";
     const under = tip.offsetHeight <= below || below >= above;

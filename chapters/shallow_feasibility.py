@@ -742,7 +742,8 @@ plt.show()
 # needs a good deal more room (dashed lines).
 # :::
 #
-# :::{dropdown} How the bound comes about
+# :::{admonition} How the bound comes about
+# :class: dropdown
 # A certificate is a vector $(u, -v)$ that $X^\top$ maps to zero, in the cone
 #
 # $$\mathcal C = \{ (u, t) : \mathbf 1^\top u \ge 0, \; t \le 0 \} \subset \mathbb R^{Kn} .$$

@@ -51,7 +51,7 @@ def weight(page):
         if address.path and not address.scheme and path.suffix in {".js", ".css"}:
             files[path.resolve()] = path.read_bytes()
     for path, content in list(files.items()):
-        for font in re.findall(rb"url\\(['\"]?([^'\")]+\\.woff2?)", content):
+        for font in re.findall(rb"url\(['\"]?([^'\")]+\.woff2?)", content):
             face = Path(path.parent, font.decode()).resolve()
             files[face] = face.read_bytes()
     return len(gzip.compress(html.encode())) + sum(

@@ -83,7 +83,7 @@ def name_controls(soup):
     for proof in soup.select("div#proof"):
         del proof["id"]
     for entry in soup.find_all(role=re.compile("^doc-biblioentry$")):
-        del entry["role"]
+        entry["role"] = "listitem"  # its own role is no longer one
 
 
 def end_proofs(soup):
@@ -125,6 +125,8 @@ def size_images(soup, path):
                 # Half as large as PNG, pixel by pixel the same.
                 picture.save(file.with_suffix(".webp"), lossless=True, quality=60, method=2)
                 image["src"] = image["src"].removesuffix(".png") + ".webp"
+                for told in soup.find_all("meta", content=re.compile(f"/{re.escape(file.name)}$")):
+                    told["content"] = told["content"].removesuffix(".png") + ".webp"
         image["loading"] = "lazy"
         open_in_full(soup, image)
 
@@ -140,11 +142,12 @@ def open_in_full(soup, image):
 
 
 def embed_letters(static):
-    """Put the upright letters into the style sheet: they are there when the first line is drawn."""
+    """Put the letters into the style sheet: they are there when the first line is drawn."""
     sheet = static / "book.css"
-    name = "fonts/source-serif-4-latin-wght-normal.woff2"
-    letters = base64.b64encode((static / name).read_bytes()).decode()
-    style = sheet.read_text(encoding="utf-8").replace(name, f"data:font/woff2;base64,{letters}")
+    style = sheet.read_text(encoding="utf-8")
+    for face in sorted((static / "fonts").glob("*-latin-*.woff2")):
+        letters = base64.b64encode(face.read_bytes()).decode()
+        style = style.replace(f"fonts/{face.name}", f"data:font/woff2;base64,{letters}")
     sheet.write_text(style, encoding="utf-8")
 
 

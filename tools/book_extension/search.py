@@ -50,6 +50,10 @@ FORMULAS = LatexNodes2Text(math_mode="text")
 
 def plain_formula(tex):
     r"""Return a formula in plain letters: ``\mathcal{NC}_1`` is what a reader calls NC1."""
+    # A fraction on one line needs its brackets.
+    tex = re.sub(r"\\[dt]?frac\{([^{}]{2,})\}", r"\\frac{(\1)}", tex)
+    tex = re.sub(r"(\\[dt]?frac(?:\{[^{}]*\}|\w))\{([^{}]{2,})\}", r"\1{(\2)}", tex)
+    tex = re.sub(r"\\neq?(?![a-zA-Z])", "≠", tex)
     letters = FORMULAS.latex_to_text(tex.strip().removeprefix(r"\(").removesuffix(r"\)"))
     return unicodedata.normalize("NFKC", letters).replace("_", "").strip()
 
