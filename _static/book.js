@@ -9,6 +9,13 @@
   root.dataset.reading = remembered ?? "code";
   if (remembered) root.dataset.readingChosen = remembered;
 
+  // Text set twice, in another face first, would move.
+  const faces = ["1em 'Source Serif 4'", "italic 1em 'Source Serif 4'"];
+  const patience = new Promise((resolve) => setTimeout(resolve, 500));
+  root.classList.add("awaits-letters");
+  Promise.race([Promise.all(faces.map((face) => document.fonts.load(face))), patience])
+    .finally(() => root.classList.remove("awaits-letters"));
+
   const read = (mode) => {
     root.dataset.reading = mode;
     for (const cell of document.querySelectorAll("details.code:not(.hidden-code)")) {

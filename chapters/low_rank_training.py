@@ -29,8 +29,8 @@
 # classes; adapt a trained network by LoRA, merge the update, and compare it fairly with a linear probe and
 # with full fine-tuning; and check a table of such numbers for consistency.
 #
-# **Follows** lecture 002: the slides *Low-Rank Training of Nonlinear Networks?* and *Low-rank Adaptation (LoRA)
-# of Large Models?* and their discussion.
+# **Follows** the slides *Low-Rank Training of Nonlinear Networks?* and *Low-rank Adaptation (LoRA) of Large
+# Models?* of lecture 002.
 #
 # **You need** singular values, and backpropagation through a linear layer. The first part of
 # [The law of parsimony](law_of_parsimony.ipynb) helps.
