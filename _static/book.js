@@ -57,7 +57,6 @@
     }
   };
 
-  const open = (details) => { for (const one of details) one.open = true; };
   const reveal = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     for (let e = target?.closest("details"); e; e = e.parentElement.closest("details")) {
@@ -95,7 +94,7 @@
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details.solution:not([open])")];
-    open(opened);
+    for (const one of opened) one.open = true;
   });
   addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
 })();

@@ -80,13 +80,18 @@ def purpose(source, numbers):
         return "Set-up: imports, seed, device"
     defined = [node.name for node in statements if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     if defined:
-        return f"Define {', '.join(defined)}"
+        return f"Define {listed(defined)}"
     computed = list(dict.fromkeys(name for node in statements for name in assigned(node)))
     if computed:
-        return f"Compute {', '.join(computed)}"
+        return f"Compute {listed(computed)}"
     if "claims.check" in source:
         return "Check"
     return "Show " + ("a table" if ".table(" in source or "print(" in source else "the result")
+
+
+def listed(names):
+    """Return names as words, the first of many only."""
+    return ", ".join(names[:4]) + " …" * (len(names) > 4)
 
 
 def assigned(node):
