@@ -84,7 +84,7 @@ def test_setting_an_address_sets_it_everywhere(copy):
 @pytest.fixture
 def published(copy):
     """The built site of a book of one page, in the book's own configuration, at an address."""
-    for name in ["_static", "lecturelib/claims", "lecturelib/explore"]:
+    for name in ["_static", "lecturelib/claims", "lecturelib/explore/assets"]:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "references.bib", copy)
     (copy / "lecturelib" / "__init__.py").touch()
