@@ -35,7 +35,7 @@ def chosen(fits):
 @pytest.fixture
 def view(browser):
     """The claims page at an address, with the errors that its script makes."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context = browser.new_context(bypass_csp=True, viewport={"width": 1280, "height": 800})
     page = context.new_page()
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -152,7 +152,7 @@ def test_a_link_to_a_claim_shows_it_whatever_the_filter(view):
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
 def test_a_link_to_a_claim_opens_its_section(browser, script):
-    context = browser.new_context(java_script_enabled=script)
+    context = browser.new_context(bypass_csp=True, java_script_enabled=script)
     page = context.new_page()
     page.goto(f"{PAGE.as_uri()}#claim-shallow-verified")
     claim = page.locator("#claim-shallow-verified")
@@ -164,7 +164,7 @@ def test_a_link_to_a_claim_opens_its_section(browser, script):
 
 
 def test_without_script_all_claims_can_be_unfolded(browser):
-    context = browser.new_context(java_script_enabled=False)
+    context = browser.new_context(bypass_csp=True, java_script_enabled=False)
     page = context.new_page()
     page.goto(PAGE.as_uri())
     for summary in page.locator("details.claims > summary").all():
@@ -176,7 +176,7 @@ def test_without_script_all_claims_can_be_unfolded(browser):
 
 @pytest.mark.parametrize("width", [1400, 1280, 768, 390])
 def test_nothing_is_cut_at_any_width(browser, width):
-    context = browser.new_context(viewport={"width": width, "height": 800})
+    context = browser.new_context(bypass_csp=True, viewport={"width": width, "height": 800})
     page = context.new_page()
     page.goto(PAGE.as_uri())
     assert page.evaluate("document.documentElement.scrollHeight") < 3500
@@ -196,7 +196,9 @@ def test_nothing_is_cut_at_any_width(browser, width):
     ("fragment", "width"), [("#words=tetrahedron", 390), ("#claim-collapse-nc1", 1400)]
 )
 def test_an_open_page_is_accessible(browser, fragment, width, theme):
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)
+    context = browser.new_context(
+        bypass_csp=True, viewport={"width": width, "height": 800}, color_scheme=theme
+    )
     page = context.new_page()
     page.goto(f"{PAGE.as_uri()}{fragment}")
     found = Axe().run(page, context="article").response["violations"]

@@ -26,7 +26,7 @@ def opened(browser):
     contexts, errors = [], []
 
     def open_page(page, **options):
-        contexts.append(browser.new_context(**options))
+        contexts.append(browser.new_context(bypass_csp=True, **options))
         view = contexts[-1].new_page()
         view.on("pageerror", lambda error: errors.append(error))
         view.goto(page.as_uri())
