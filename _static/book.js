@@ -5,7 +5,10 @@
   const remembered = (() => {
     try { return localStorage.getItem("reading"); } catch { return null; }
   })();
-  // Before anything is drawn, so that nothing moves.
+  // Before anything is drawn, so that nothing moves and nobody who reads in the dark is dazzled.
+  if (root.dataset.theme === "auto") {
+    root.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  }
   root.dataset.reading = remembered ?? "code";
   if (remembered) root.dataset.readingChosen = remembered;
 

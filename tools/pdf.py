@@ -39,7 +39,7 @@ FOLDED = ".tag_hide-cell, .tag_hide-input .cell_input, .tag_hide-input details"
 
 FILL_IN = """
 (numbers) => document.querySelectorAll("[data-page-of]").forEach((place) => {
-  place.textContent = numbers[place.dataset.pageOf];
+  place.textContent = numbers[place.dataset.pageOf] ?? "000";
 })
 """
 # Formulas and tables wider than their page are made smaller, by not more than a third.
@@ -73,6 +73,10 @@ def read_article(site, name):
         element.decompose()
     for fold in article.find_all("details"):
         fold["open"] = ""
+    # A section may begin at the foot of a page whose next page has its title: links lead to that.
+    for section in article.find_all("section", id=True):
+        section.find(["h1", "h2", "h3", "h4"])["id"] = section["id"]
+        del section["id"]
     return article
 
 
@@ -110,7 +114,7 @@ def make_local(article, name, names, site):
 def move_solutions(article):
     """Move the solutions of a chapter's exercises into a section at its end."""
     if solutions := article.select(".solution"):
-        page = BeautifulSoup('<section id="solutions"><h2>Solutions</h2></section>', "html.parser")
+        page = BeautifulSoup('<section><h2 id="solutions">Solutions</h2></section>', "html.parser")
         page.section.extend(solution.extract() for solution in solutions)
         article.find("section").append(page.section)
 
@@ -120,7 +124,7 @@ def contents(articles):
     entries = []
     for name, article in articles.items():
         for heading in article.find_all(["h1", "h2"]):
-            target = name if heading.name == "h1" else heading.find_parent("section")["id"]
+            target = name if heading.name == "h1" else heading["id"]
             entries.append((heading.name, target, heading.decode_contents()))
     return entries
 
@@ -129,7 +133,7 @@ def contents_list(entries):
     """Return the contents as HTML, their page numbers still to be filled in."""
     lines = (
         f'<li class="{level}-entry"><a href="#{target}">{title}</a>'
-        f'<span data-page-of="{target}">000</span></li>'
+        f'<span data-page-of="{target}"></span></li>'
         for level, target, title in entries
     )
     return f'<nav class="book-contents"><h1>Contents</h1><ul>{"".join(lines)}</ul></nav>'
@@ -159,20 +163,14 @@ def running_heads(articles):
     return "\n".join(rules)
 
 
-def head(site, name):
-    """Return the style sheets of a page and what it needs to typeset mathematics."""
+def styles(site, name):
+    """Return the style sheets of a page."""
     page = BeautifulSoup((site / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
-    kept = []
-    for element in page.head.find_all(["link", "style", "script"]):
-        address = element.get("href") or element.get("src") or ""
-        if "stylesheet" in element.get("rel", []) or "mathjax" in address:
-            attribute = "src" if element.has_attr("src") else "href"
-            path = (site / name).parent.joinpath(urlsplit(address).path).resolve()
-            element[attribute] = path.as_uri()
-            kept.append(element)
-        elif "MathJax" in (element.string or ""):
-            kept.append(element)
-    return "\n".join(str(element) for element in kept)
+    sheets = page.head.find_all("link", rel="stylesheet")
+    for sheet in sheets:
+        path = (site / name).parent.joinpath(urlsplit(sheet["href"]).path).resolve()
+        sheet["href"] = path.as_uri()
+    return "\n".join(str(sheet) for sheet in sheets)
 
 
 def assemble(site, citation):
@@ -193,18 +191,11 @@ def assemble(site, citation):
     first_chapter = next(name for name in names if name.startswith("chapters/"))
     html = (
         '<!DOCTYPE html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
-        f"<title>{escape(citation['title'])}</title>{head(site, first_chapter)}"
+        f"<title>{escape(citation['title'])}</title>{styles(site, first_chapter)}"
         f"<style>{style}</style></head><body>{cover(citation, site)}{contents_list(entries)}"
         f'<main class="bd-content">{chapters}</main></body></html>'
     )
     return html, entries
-
-
-def wait_for_mathematics(view):
-    """Wait until all formulas are typeset; those that came typeset are."""
-    view.wait_for_function(
-        "() => window.MathJax ? MathJax.startup.promise.then(() => true) : true", timeout=300_000
-    )
 
 
 def open_page(browser, path):
@@ -212,16 +203,23 @@ def open_page(browser, path):
     view = browser.new_page(viewport={"width": TEXT_WIDTH, "height": 900})
     view.emulate_media(media="print", color_scheme="light")
     view.goto(path.as_uri(), timeout=120_000)
-    wait_for_mathematics(view)
     view.evaluate(FIT)
     if cut := view.evaluate(TOO_WIDE):
         raise RuntimeError("wider than a page:\n" + "\n".join(cut))
     return view
 
 
-def print_page(view, **options):
-    """Print a page; return a reader of what came out."""
-    return PdfReader(BytesIO(view.pdf(prefer_css_page_size=True, **options)))
+def print_page(browser, path, numbers, **options):
+    """Print a page with these page numbers in its contents; return a reader of what came out.
+
+    It is opened anew each time: chromium breaks a page into sheets differently when it did so
+    before.
+    """
+    view = open_page(browser, path)
+    view.evaluate(FILL_IN, numbers)
+    printed = view.pdf(prefer_css_page_size=True, **options)
+    view.close()
+    return PdfReader(BytesIO(printed))
 
 
 def page_numbers(reader, entries):
@@ -230,14 +228,6 @@ def page_numbers(reader, entries):
     return {
         target: reader.get_destination_page_number(places[target]) + 1 for _, target, _ in entries
     }
-
-
-def print_numbers(view, entries):
-    """Return the page numbers of a first print, made quick by leaving pictures blank."""
-    blank = view.add_style_tag(content="img { visibility: hidden; }")
-    numbers = page_numbers(print_page(view), entries)
-    blank.evaluate("style => style.remove()")
-    return numbers
 
 
 def add_outline(writer, entries, numbers):
@@ -257,11 +247,8 @@ def print_book(browser, site, target):
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "book.html")
         page.write_text(html, encoding="utf-8")
-        view = open_page(browser, page)
-        numbers = print_numbers(view, entries)
-        view.evaluate(FILL_IN, numbers)
-        reader = print_page(view, tagged=True)
-        view.close()
+        numbers = page_numbers(print_page(browser, page, {}), entries)
+        reader = print_page(browser, page, numbers, tagged=True)
     if page_numbers(reader, entries) != numbers:
         raise RuntimeError("the numbers in the contents moved the pages that they name")
     writer = PdfWriter(clone_from=reader)

@@ -88,7 +88,7 @@ def nc1(features, labels):
 
     .. math::
 
-        \Sigma_W = \frac1N \sum_i (h_i - \bar h_{y_i})(h_i - \bar h_{y_i})^\top, \quad
+        \Sigma_W = \frac1N \sum_i (h_i - \bar h_{y_i})(h_i - \bar h_{y_i})^\top, \\
         \Sigma_B = \frac1K \sum_k (\bar h_k - \bar h)(\bar h_k - \bar h)^\top .
 
     Public codes that divide by K show the same curve on another scale. No d x d matrix is formed:

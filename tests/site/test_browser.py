@@ -93,6 +93,7 @@ def serious_violations(browser, page, width, theme, options, exclude):
     view = context.new_page()
     view.goto(page.as_uri())
     view.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    view.wait_for_timeout(100)  # for what a page does with regions that are seen only now
     results = Axe().run(view, {"exclude": exclude}, {"resultTypes": ["violations"], **options})
     context.close()
     return [

