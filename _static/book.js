@@ -48,10 +48,10 @@
   const NAMES = { PRE: "Code", DIV: "Table", "MJX-CONTAINER": "Formula" };
   const fade = (region) => {
     const rest = region.scrollWidth - region.clientWidth;
-    region.classList.toggle("scrolls", rest > 1);
+    region.classList.toggle("scrolls", rest >= 1);
     region.classList.toggle("cut-left", region.scrollLeft > 1);
-    region.classList.toggle("cut-right", rest - region.scrollLeft > 1);
-    if (rest > 1) {
+    region.classList.toggle("cut-right", rest - region.scrollLeft >= 1);
+    if (rest >= 1) {
       region.tabIndex = 0;
       region.setAttribute("role", "group");
       region.setAttribute("aria-label", `${NAMES[region.tagName]}, scrolls sideways`);

@@ -4,8 +4,7 @@ import re
 from urllib.parse import urlencode
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from site_pages import SITE, soup
+from site_pages import SITE, soup, violations
 
 from lecturelib.claims import STATUSES, registry
 
@@ -33,21 +32,16 @@ def chosen(fits):
 
 
 @pytest.fixture
-def view(browser):
-    """The claims page at an address, with the errors that its script makes."""
-    context = browser.new_context(bypass_csp=True, viewport={"width": 1280, "height": 800})
-    page = context.new_page()
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+def view(open_window):
+    """The claims page at an address."""
+    page = open_window(bypass_csp=True)
 
     def opened(fragment=""):
         page.goto("about:blank")  # a change of the fragment alone would not load the page
         page.goto(f"{PAGE.as_uri()}{fragment}")
         return page
 
-    yield opened
-    context.close()
-    assert not errors
+    return opened
 
 
 def test_the_page_has_an_item_for_every_claim():
@@ -151,33 +145,28 @@ def test_a_link_to_a_claim_shows_it_whatever_the_filter(view):
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-def test_a_link_to_a_claim_opens_its_section(browser, script):
-    context = browser.new_context(bypass_csp=True, java_script_enabled=script)
-    page = context.new_page()
+def test_a_link_to_a_claim_opens_its_section(open_window, script):
+    page = open_window(bypass_csp=True, java_script_enabled=script)
     page.goto(f"{PAGE.as_uri()}#claim-shallow-verified")
     claim = page.locator("#claim-shallow-verified")
     claim.wait_for(state="visible")
     box = claim.bounding_box()
     assert 0 <= box["y"] < 720
     assert not page.locator("#claim-collapse-nc1").is_visible()
-    context.close()
 
 
-def test_without_script_all_claims_can_be_unfolded(browser):
-    context = browser.new_context(bypass_csp=True, java_script_enabled=False)
-    page = context.new_page()
+def test_without_script_all_claims_can_be_unfolded(open_window):
+    page = open_window(bypass_csp=True, java_script_enabled=False)
     page.goto(PAGE.as_uri())
     for summary in page.locator("details.claims > summary").all():
         summary.press("Enter")
     assert all(claim.is_visible() for claim in page.locator("li.claim").all()[::20])
     assert page.locator(".claims-filter").bounding_box()["height"] == 0
-    context.close()
 
 
 @pytest.mark.parametrize("width", [1400, 1280, 768, 390])
-def test_nothing_is_cut_at_any_width(browser, width):
-    context = browser.new_context(bypass_csp=True, viewport={"width": width, "height": 800})
-    page = context.new_page()
+def test_nothing_is_cut_at_any_width(open_window, width):
+    page = open_window(bypass_csp=True, viewport={"width": width, "height": 800})
     page.goto(PAGE.as_uri())
     assert page.evaluate("document.documentElement.scrollHeight") < 3500
     page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
@@ -187,7 +176,6 @@ def test_nothing_is_cut_at_any_width(browser, width):
         .map((e) => e.outerHTML.slice(0, 90))"""
     )
     beyond = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    context.close()
     assert not cut and beyond <= 0
 
 
@@ -195,12 +183,9 @@ def test_nothing_is_cut_at_any_width(browser, width):
 @pytest.mark.parametrize(
     ("fragment", "width"), [("#words=tetrahedron", 390), ("#claim-collapse-nc1", 1400)]
 )
-def test_an_open_page_is_accessible(browser, fragment, width, theme):
-    context = browser.new_context(
+def test_an_open_page_is_accessible(open_window, fragment, width, theme):
+    page = open_window(
         bypass_csp=True, viewport={"width": width, "height": 800}, color_scheme=theme
     )
-    page = context.new_page()
     page.goto(f"{PAGE.as_uri()}{fragment}")
-    found = Axe().run(page, context="article").response["violations"]
-    context.close()
-    assert not [v["id"] for v in found if v["impact"] in {"serious", "critical"}]
+    assert not violations(page, {"include": [["article"]]}, {"serious", "critical"})

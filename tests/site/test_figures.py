@@ -21,21 +21,15 @@ every_figure = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def opened(browser):
-    """Open a page in a window; complain about errors in its scripts."""
-    contexts, errors = [], []
+def opened(open_window):
+    """Open a page in a window."""
 
     def open_page(page, **options):
-        contexts.append(browser.new_context(bypass_csp=True, **options))
-        view = contexts[-1].new_page()
-        view.on("pageerror", lambda error: errors.append(error))
+        view = open_window(bypass_csp=True, **options)
         view.goto(page.as_uri())
         return view
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert errors == []
+    return open_page
 
 
 def test_there_are_sliders_and_points_to_drag():

@@ -31,13 +31,11 @@ PREREQUISITES = {
 
 
 @pytest.fixture(params=[(1400, "light"), (1400, "dark"), (768, "light"), (390, "dark")], ids=str)
-def view(browser, request):
+def view(open_window, request):
     width, theme = request.param
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)
-    page = context.new_page()
+    page = open_window(viewport={"width": width, "height": 800}, color_scheme=theme)
     page.goto(PAGE.as_uri())
-    yield page
-    context.close()
+    return page
 
 
 def chapter_of(address):

@@ -2,18 +2,10 @@
 
 import re
 
-import pytest
 from site_pages import SITE, soup
 
 CHAPTER = SITE / "chapters" / "unconstrained_features.html"
 OPEN_CELLS = "document.querySelectorAll('details.code:not(.hidden-code)[open]').length"
-
-
-@pytest.fixture
-def view(browser):
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    yield context.new_page()
-    context.close()
 
 
 def test_reading_mode_folds_cells_and_is_remembered(view):
@@ -60,15 +52,13 @@ def test_reading_keeps_the_place(view):
     assert abs(view.evaluate(heading) - before) < 2
 
 
-def test_without_script_everything_is_shown(browser):
-    context = browser.new_context(java_script_enabled=False)
-    view = context.new_page()
+def test_without_script_everything_is_shown(open_window):
+    view = open_window(java_script_enabled=False)
     view.goto(CHAPTER.as_uri())
     for cell in view.query_selector_all("details.code:not(.hidden-code)"):
         assert cell.get_attribute("open") is not None
     assert not view.query_selector(".reading-switch").is_visible()
     assert view.query_selector("mjx-math").is_visible()
-    context.close()
 
 
 def test_a_link_into_a_closed_fold_opens_it(view):
@@ -77,15 +67,13 @@ def test_a_link_into_a_closed_fold_opens_it(view):
     view.wait_for_selector("details.solution[open]")
 
 
-def test_the_drawer_closes_when_it_has_been_used(browser):
-    context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
-    view = context.new_page()
+def test_the_drawer_closes_when_it_has_been_used(open_window):
+    view = open_window(viewport={"width": 390, "height": 800}, has_touch=True)
     view.goto(CHAPTER.as_uri())
     view.click(".secondary-toggle")
     view.wait_for_selector("dialog[open] #pst-page-toc-nav a")
     view.click("dialog[open] #pst-page-toc-nav a >> nth=3")
     view.wait_for_selector("dialog[open]", state="detached")
-    context.close()
 
 
 def test_paper_has_text_and_solutions_but_code_only_on_demand(view):

@@ -5,8 +5,7 @@ from functools import cache
 from urllib.parse import quote
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from site_pages import CONTENT, PAGES, SITE, ids, page_name, soup
+from site_pages import CONTENT, PAGES, SITE, ids, page_name, soup, violations
 
 SEARCH = SITE / "search.html"
 ASSETS = SITE / "_search"
@@ -40,19 +39,6 @@ def entries():
     return json.loads(script.removeprefix("window.bookEntries = ").rstrip(";\n"))
 
 
-@pytest.fixture
-def view(browser):
-    """A page that may not complain."""
-    context = browser.new_context(bypass_csp=True, viewport={"width": 1280, "height": 800})
-    page = context.new_page()
-    problems = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("requestfailed", lambda request: problems.append(request.url))
-    yield page
-    context.close()
-    assert not problems
-
-
 def look_for(view, query):
     view.goto(f"{SEARCH.as_uri()}?q={quote(query)}")
     view.wait_for_function("document.querySelector('#search-status').textContent")
@@ -67,7 +53,6 @@ def found(browser):
     for query in WANTED:
         links = look_for(view, query).locator(".search-title")
         results[query] = [link.get_attribute("href") for link in links.all()[:3]]
-    view.close()
     return results
 
 
@@ -177,26 +162,23 @@ def test_the_search_dialog_of_every_page_leads_to_the_search_page(view, page):
     view.wait_for_selector("#search-hits > li")
 
 
-def test_without_script_the_page_says_what_to_do(browser):
-    context = browser.new_context(bypass_csp=True, java_script_enabled=False)
-    view = context.new_page()
+def test_without_script_the_page_says_what_to_do(open_window):
+    view = open_window(bypass_csp=True, java_script_enabled=False)
     view.goto(SEARCH.as_uri())
     assert view.locator("noscript a").get_attribute("href") == "genindex.html"
     assert not view.locator("#search-query").is_visible()
-    context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
-def test_the_search_page_is_accessible(browser, scheme, width):
-    view = browser.new_page(
+def test_the_search_page_is_accessible(open_window, scheme, width):
+    view = open_window(
         bypass_csp=True, viewport={"width": width, "height": 800}, color_scheme=scheme
     )
     look_for(view, "weight decay")
-    found = Axe().run(view, context={"include": [["article"]]}).response["violations"]
+    found = violations(view, {"include": [["article"]]})
     overflow = view.evaluate(
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
-    view.close()
-    assert not [(rule["id"], rule["nodes"][0]["html"]) for rule in found]
+    assert not found
     assert overflow <= 0

@@ -16,11 +16,12 @@ FACE = re.compile(r"@font-face\{[^}]*Font Awesome[^}]*\}")
 
 
 def cut(font, characters, path):
-    """Save a font, cut to the glyphs of some characters, as WOFF2."""
+    """Save a font, cut to the glyphs of some characters, as WOFF2; whole if it has none of them."""
     font = TTFont(font)
-    subset = Subsetter(Options(layout_features=[]))
-    subset.populate(text=characters)
-    subset.subset(font)
+    if font.getBestCmap().keys() & set(map(ord, characters)):
+        subset = Subsetter(Options(layout_features=[]))
+        subset.populate(text=characters)
+        subset.subset(font)
     font.flavor = "woff2"
     font.save(path)
 
