@@ -85,7 +85,9 @@ document.addEventListener("DOMContentLoaded", () => {
         : section.counts;
       total += shown;
     }
-    count.textContent = filtered ? `${total} of ${items.length} claims` : `${items.length} claims`;
+    count.textContent = !filtered
+      ? `${items.length} claims`
+      : total ? `${total} of ${items.length} claims` : "No claim fits this choice";
     clear.disabled = !filtered;
   }
 

@@ -124,6 +124,10 @@ def test_the_controls_filter_and_the_address_follows(view):
     assert page.evaluate("document.activeElement.name") == "words"
 
 
+def test_a_choice_that_nothing_fits_says_so(view):
+    assert view("#words=nosuchword").inner_text("output") == "No claim fits this choice"
+
+
 def test_an_unknown_choice_filters_nothing(view):
     page = view("#lecture=007&colour=red")
     assert page.inner_text("output") == f"{len(CLAIMS)} claims"

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from site_pages import SITE, soup
 
 CHAPTER = SITE / "chapters" / "unconstrained_features.html"
@@ -59,6 +60,22 @@ def test_without_script_everything_is_shown(open_window):
         assert cell.get_attribute("open") is not None
     assert not view.query_selector(".reading-switch").is_visible()
     assert view.query_selector("mjx-math").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_theme_is_known_before_the_page_is_drawn(open_window, scheme):
+    view = open_window(color_scheme=scheme)
+    # The theme's own script runs only when the page has been drawn.
+    view.route("**/pydata-sphinx-theme.js*", lambda route: route.fulfill(body=""))
+    view.goto(CHAPTER.as_uri())
+    assert view.evaluate("document.documentElement.dataset.theme") == scheme
+
+
+def test_without_script_a_page_is_light_and_has_its_colours(open_window):
+    view = open_window(java_script_enabled=False, color_scheme="dark")
+    view.goto(CHAPTER.as_uri())
+    rule = view.locator(".bd-article .admonition").first
+    assert rule.evaluate("box => getComputedStyle(box).borderLeftStyle") == "solid"
 
 
 def test_a_link_into_a_closed_fold_opens_it(view):

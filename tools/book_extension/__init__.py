@@ -1,44 +1,28 @@
 """Sphinx extension of this book: one module a subject, each with the rules it enforces."""
 
-from book_extension import (
-    addresses,
-    bibliography,
-    chapter_map,
-    claims_page,
-    downloads,
-    errata,
-    figures,
-    front,
-    lectures,
-    library,
-    notation,
-    pages,
-    previews,
-    search,
-    theme,
-)
+from importlib import import_module
 
 SUBJECTS = (
-    addresses,
-    bibliography,
-    chapter_map,
-    claims_page,
-    downloads,
-    errata,
-    figures,
-    front,
-    lectures,
-    library,
-    notation,
-    pages,
-    previews,
-    search,
-    theme,
+    "addresses",
+    "bibliography",
+    "chapter_map",
+    "claims_page",
+    "downloads",
+    "errata",
+    "figures",
+    "front",
+    "lectures",
+    "library",
+    "notation",
+    "pages",
+    "previews",
+    "search",
+    "theme",
 )
 
 
 def setup(app):
     """Register each subject with Sphinx."""
     for subject in SUBJECTS:
-        subject.setup(app)
+        import_module(f"book_extension.{subject}").setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -59,6 +59,11 @@ class Chapter:
         return found.groups()
 
     @property
+    def claims_label(self):
+        """The label of its section of the claims page."""
+        return f"claims-{self.name.replace('_', '-')}"
+
+    @property
     def prerequisites(self):
         """Chapters to be read before: name → whether it is needed, or only helps."""
         return {

@@ -10,10 +10,10 @@ import sys
 from collections import Counter
 
 from docutils import nodes
-from sphinx.addnodes import pending_xref
 from sphinx.util.docutils import ReferenceRole, SphinxDirective, SphinxRole
 
 from book_extension.chapters import ROOT, Chapter, chapters
+from book_extension.labels import link, set_label
 
 # The book is built where the library is not installed: its registry needs no other package.
 sys.path.insert(0, str(ROOT))
@@ -23,21 +23,6 @@ from lecturelib.claims import STATUSES, registry
 CHECKED = re.compile(r"^[✓∴] ([a-z0-9-]+)(?=: )", re.MULTILINE)
 LECTURE = re.compile(r"\b00[0-4]\b")
 MARKS = {"checked": "✓", "full-scale": "✓", "arithmetic": "∴", "quoted": "“"}
-
-
-def link(target, content):
-    """Return a reference to a label, to be resolved when all pages are known."""
-    if isinstance(content, str):
-        content = nodes.inline(text=content)
-    options = {"refdomain": "std", "reftype": "ref", "reftarget": target, "refexplicit": True}
-    return pending_xref("", content, **options, refwarn=True)
-
-
-def set_label(env, name, docname):
-    """Make an id of a page a target that every page can link to."""
-    standard = env.get_domain("std")
-    standard.anonlabels[name] = docname, name
-    standard.labels[name] = docname, name, name
 
 
 class ClaimRole(ReferenceRole):
@@ -105,7 +90,7 @@ class ClaimsPage(SphinxDirective):
     def section(self, chapter, claims):
         """Return one chapter's section: title, counts, and folded below them the claims."""
         self.env.note_dependency(str(chapter.path))
-        name = f"claims-{chapter.name.replace('_', '-')}"
+        name = chapter.claims_label
         section = nodes.section(ids=[name], classes=["claims-section"])
         section += nodes.title(text=chapter.title)
         set_label(self.env, name, self.env.docname)

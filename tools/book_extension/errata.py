@@ -12,7 +12,7 @@ from docutils.parsers.rst import directives
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from book_extension.claims_page import link
+from book_extension.labels import link
 
 FIELDS = ["Slides", "They say", "What holds", "Where"]
 

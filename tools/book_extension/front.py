@@ -13,7 +13,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from book_extension.chapters import ROOT, chapters
-from book_extension.claims_page import link
+from book_extension.labels import link
 from lecturelib.claims import registry
 
 THUMBNAIL = 660, 400  # pixels at most: twice what a card shows
@@ -75,7 +75,7 @@ class ChapterCards(SphinxDirective):
         count = sum(claim.chapter == chapter.name for claim in registry().values())
         facts = nodes.paragraph(classes=["facts"])
         facts += nodes.Text(f"{reading} to read, {running} to run, ".capitalize())
-        facts += link(f"claims-{chapter.name.replace('_', '-')}", f"{count} claims")
+        facts += link(chapter.claims_label, f"{count} claims")
         return nodes.list_item(
             "",
             nodes.image(uri=self.thumbnail(picture, chapter.name), alt=alt),

@@ -4,7 +4,7 @@ import re
 
 from docutils import nodes
 
-from book_extension.claims_page import link
+from book_extension.labels import link
 
 PAGE = "backmatter/lectures"
 # The lectures are 000 to 004. A part of 10 000, of 0.001 or of an identifier is no lecture.

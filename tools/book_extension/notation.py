@@ -5,7 +5,7 @@ import re
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from book_extension.claims_page import set_label
+from book_extension.labels import set_label
 
 NAME = re.compile(r"\[([a-z0-9-]+)\] ")
 
