@@ -1,0 +1,18 @@
+"""Coursework: questions that check themselves in a notebook, variants, and grading."""
+
+from lecturelib.coursework.questions import Assignment, Question, Test, Wrong, array, expect
+from lecturelib.coursework.questions import expect_close
+from lecturelib.coursework.variants import Stream, Variant, variant
+
+__all__ = [
+    "Assignment",
+    "Question",
+    "Stream",
+    "Test",
+    "Variant",
+    "Wrong",
+    "array",
+    "expect",
+    "expect_close",
+    "variant",
+]
