@@ -1,5 +1,6 @@
 """Coursework: questions that check themselves in a notebook, variants, and grading."""
 
+from lecturelib.coursework.notebook import begin, check, done, progress, submit
 from lecturelib.coursework.questions import Assignment, Question, Test, Wrong, array, expect
 from lecturelib.coursework.questions import expect_close
 from lecturelib.coursework.variants import Stream, Variant, variant
@@ -12,7 +13,12 @@ __all__ = [
     "Variant",
     "Wrong",
     "array",
+    "begin",
+    "check",
+    "done",
     "expect",
     "expect_close",
+    "progress",
+    "submit",
     "variant",
 ]

@@ -36,8 +36,9 @@ class Question:
     """A question of an assignment.
 
     `name` is "hw1-q2"; `answer` names the variable or function of the notebook that holds the
-    answer; `kind` is "value" or "function"; `tests` are the public ones; `read_by_a_person` are the
-    points that no test gives, for what the rubric describes.
+    answer; `kind` is "value", "function", or "written" (no tests, and `answer` is empty); `tests` are
+    the public ones; `read_by_a_person` are the points that no test gives, for what the rubric
+    describes.
     """
 
     name: str

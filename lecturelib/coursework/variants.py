@@ -12,7 +12,6 @@ import numpy as np
 from scipy.special import ndtri
 
 
-
 class Stream:
     """Random numbers that are the same on every machine; each call draws on."""
 
