@@ -1,8 +1,15 @@
 """Coursework: questions that check themselves in a notebook, variants, and grading."""
 
 from lecturelib.coursework.notebook import begin, check, done, progress, submit
-from lecturelib.coursework.questions import Assignment, Question, Test, Wrong, array, expect
-from lecturelib.coursework.questions import expect_close
+from lecturelib.coursework.questions import (
+    Assignment,
+    Question,
+    Test,
+    Wrong,
+    array,
+    expect,
+    expect_close,
+)
 from lecturelib.coursework.variants import Stream, Variant, variant
 
 __all__ = [

@@ -74,8 +74,8 @@ def begin(assignment, student):
     Examples
     --------
     >>> from lecturelib import coursework
-    >>> mine = coursework.begin("hw1", student="ada@example.org")  # doctest: +ELLIPSIS
-    hw1, ... This is the version of ada@example.org.
+    >>> mine = coursework.begin("project", student="ada@example.org")
+    project: What does a network do with wrong labels? (the version of ada@example.org)
     """
     chosen = assignments.assignment(assignment)
     mine = variant(student, assignment)
@@ -84,9 +84,9 @@ def begin(assignment, student):
             _session.outcomes.pop(question.name, None)
     _session.variants[assignment] = mine
     _session.current = assignment
-    says = f"{assignment}, {chosen.title}. This is the version of {mine.student}."
+    says = f"{assignment}: {chosen.title} (the version of {mine.student})"
     if mine.student == PLACEHOLDER:
-        says += " Put your own address in its place: your data depend on it."
+        says += ". Put your own address in its place: your data depend on it."
     _show(f"<div>{escape(says)}</div>", says)
     return mine
 
@@ -106,8 +106,13 @@ def check(question, answer):
     Examples
     --------
     >>> from lecturelib import coursework
-    >>> coursework.check("hw1-q99", 3.0)  # doctest: +ELLIPSIS
-    ✗ hw1-q99: there is no question 'hw1-q99': choose one of ...
+    >>> mine = coursework.begin("project", student="ada@example.org")
+    project: What does a network do with wrong labels? (the version of ada@example.org)
+    >>> coursework.check("project-q3", ...)
+    ○ project-q3: not done yet
+    >>> coursework.check("project-q3", lambda features, part: 1)
+    ✓ project-q3: passed
+        ✓ points on a line
     """
     try:
         asked = assignments.question(question)
@@ -136,7 +141,7 @@ def done(question):
     Examples
     --------
     >>> from lecturelib import coursework
-    >>> coursework.done("hw1-q1")
+    >>> coursework.done("project-q6")
     False
     """
     return _session.outcome(question) == PASSED
@@ -148,10 +153,10 @@ def progress():
     Examples
     --------
     >>> from lecturelib import coursework
-    >>> mine = coursework.begin("hw1", student="ada@example.org")  # doctest: +ELLIPSIS
-    hw1, ...
+    >>> mine = coursework.begin("project", student="ada@example.org")
+    project: What does a network do with wrong labels? (the version of ada@example.org)
     >>> coursework.progress()  # doctest: +ELLIPSIS
-    hw1, ...
+    project: ...
     """
     if _session.current is None:
         _say("Run the cell with coursework.begin(...) first: it names the assignment.")
@@ -160,7 +165,7 @@ def progress():
     rows = [_progress_row(question) for question in assignment.questions]
     tested = [question for question in assignment.questions if question.tests]
     passing = sum(done(question.name) for question in tested)
-    title = f"{assignment.name}, {assignment.title}"
+    title = f"{assignment.name}: {assignment.title}"
     summary = (
         f"{passing} of {len(tested)} questions pass the tests that you can see; "
         "hidden tests and a person decide the points."
@@ -199,8 +204,8 @@ def submit(path=None):
     Examples
     --------
     >>> from lecturelib import coursework
-    >>> mine = coursework.begin("hw1", student="ada@example.org")  # doctest: +ELLIPSIS
-    hw1, ...
+    >>> mine = coursework.begin("project", student="ada@example.org")
+    project: What does a network do with wrong labels? (the version of ada@example.org)
     >>> coursework.submit("no_such.ipynb")
     Nothing was written: there is no notebook no_such.ipynb. Save it, then call submit(path).
     """
@@ -351,7 +356,7 @@ def _progress_row(question):
 # What is handed in
 
 
-class _NoSubmission(Exception):  # noqa: N818
+class _NoSubmission(Exception):
     """Why nothing can be handed in; its message says what to do."""
 
 

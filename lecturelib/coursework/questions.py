@@ -36,9 +36,9 @@ class Question:
     """A question of an assignment.
 
     `name` is "hw1-q2"; `answer` names the variable or function of the notebook that holds the
-    answer; `kind` is "value", "function", or "written" (no tests, and `answer` is empty); `tests` are
-    the public ones; `read_by_a_person` are the points that no test gives, for what the rubric
-    describes.
+    answer; `kind` is "value", "function", or "written" (no tests, and `answer` is empty); `tests`
+    are the public ones; `read_by_a_person` are the points that no test gives, for what the rubric
+    describes; `points` are those of the hidden tests, so that a student sees what they are worth.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Question:
     kind: str
     tests: tuple[Test, ...]
     read_by_a_person: float = 0.0
+    points: float = 0.0
 
 
 @dataclass(frozen=True)

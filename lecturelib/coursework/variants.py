@@ -91,6 +91,7 @@ def variant(student, assignment):
     >>> from lecturelib.coursework import variant
     >>> ada = variant("ada@example.org", "hw1")
     >>> ada.stream("sizes").integers(3, 9, shape=4)
+    array([4, 3, 4, 3])
     >>> ada == variant(" Ada@example.org", "hw1")
     True
     """

@@ -5,8 +5,15 @@ teacher's.
 """
 
 from importlib import import_module
+from pkgutil import iter_modules
 
-NAMES = ("hw1", "hw2", "hw3", "hw4", "project")
+# What the chapters ask, and no course: "ex-…" are questions of the module `exercises`.
+EXERCISES = "ex"
+
+
+def names():
+    """Return the names of all assignments: those of the modules here."""
+    return sorted(module.name for module in iter_modules(__path__) if module.name != "exercises")
 
 
 def assignment(name):
@@ -17,8 +24,10 @@ def assignment(name):
     ValueError
         If there is none of this name.
     """
-    if name not in NAMES:
-        raise ValueError(f"there is no assignment {name!r}: choose one of {', '.join(NAMES)}")
+    if name == EXERCISES:
+        return import_module(f"{__name__}.exercises").ASSIGNMENT
+    if name not in names():
+        raise ValueError(f"there is no assignment {name!r}: choose one of {', '.join(names())}")
     return import_module(f"{__name__}.{name}").ASSIGNMENT
 
 
