@@ -92,8 +92,9 @@ def three_seeds_each(answer, mine):
 
 
 def runs_differ(answer, mine):
-    shown = {(float(run["train_accuracy"]), float(run["memorised"])) for run in answer}
-    expect(len(shown) > 2, "different runs give different numbers")
+    names = ("train_accuracy", "test_accuracy", "memorised")
+    shown = {tuple(float(run[name]) for name in names) for run in answer}
+    expect(len(shown) > 1, "different runs give different numbers")
 
 
 HIDDEN = {

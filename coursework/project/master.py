@@ -80,6 +80,7 @@ data.inputs.shape, (data.given != data.true).double().mean()
 # It is 1 when each class is one point, and 0 when all classes have the same mean. Your classes need not
 # be equally large.
 
+
 # %% question="project-q1"
 def share_between(features, labels):
     """Return the share of the variance of features (N, d) between the classes of labels (N,)."""
@@ -103,6 +104,7 @@ coursework.check("project-q1", share_between)
 # predict exactly that wrong label? A network that learned only the rule would hardly ever; one that
 # learned all labels by heart, always.
 
+
 # %% question="project-q2"
 def memorised(predicted, given, true):
     """Return the memorised share, from predictions, given and true labels, each of shape (N,)."""
@@ -122,6 +124,7 @@ coursework.check("project-q2", memorised)
 # Collapsed features of five classes lie in four dimensions. How many do yours need? Write a function that
 # returns the smallest number of principal directions of the features, taken about their mean, that hold
 # at least a share `part` of their variance.
+
 
 # %% question="project-q3"
 def directions(features, part):
@@ -225,10 +228,12 @@ coursework.check("project-q4", evidence)
 # mean are they closer, and in which layer? Give every number with its spread over the seeds.
 
 # %% [markdown] answer="project-q6"
-# What a good report found on the digits: without weight decay the network ends up with nearly all wrong
-# labels learned by heart; with the larger one it memorises fewer, and the test accuracy is no lower. In the
-# first layers a wrongly labelled image lies with its true class; only in the last does it move to the class
-# that it is said to be. A control that could have failed: the same images with labels all true.
+# What was found on the digits, with 11 % of the labels wrong, three seeds each. Without weight decay the
+# network learned all wrong labels by heart and got 86 % of the test images right. With the penalty 0.1 it
+# memorised about a quarter of them and got 92 %: what it did not learn by heart, it got right. In the first
+# hidden layer 7 % of the wrongly labelled images lay closer to the mean of the class they were said to be
+# than to that of the class they were; in the last, 86 % without the penalty and 22 % with it. So the move
+# happens late, and only where the network memorises. The control: the same runs with true labels.
 
 # %% question="project-q6"
 # BEGIN SOLUTION

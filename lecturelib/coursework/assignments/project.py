@@ -51,7 +51,7 @@ def task(mine):
     stream = mine.stream("task")
     classes = tuple(sorted(int(c) for c in stream.permutation(10)[:CLASSES]))
     wrong_share = stream.integers(5, 21) / 100
-    large = (1e-3, 2e-3, 5e-3)[stream.integers(3)]
+    large = (0.05, 0.07, 0.1)[stream.integers(3)]
     return Task(classes, wrong_share, (0.0, large))
 
 
