@@ -228,7 +228,7 @@ coursework.check("project-q4", evidence)
 # mean are they closer, and in which layer? Give every number with its spread over the seeds.
 
 # %% [markdown] answer="project-q6"
-# What was found on the digits, with 11 % of the labels wrong, three seeds each. Without weight decay the
+# What was found on the digits, with 11 % of the labels wrong, two seeds or three. Without weight decay the
 # network learned all wrong labels by heart and got 86 % of the test images right. With the penalty 0.1 it
 # memorised about a quarter of them and got 92 %: what it did not learn by heart, it got right. In the first
 # hidden layer 7 % of the wrongly labelled images lay closer to the mean of the class they were said to be
