@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 
-class Wrong(Exception):  # noqa: N818
+class Wrong(Exception):
     """An answer that does not pass; its message is a hint, and never the answer."""
 
 
@@ -107,7 +107,7 @@ def array(answer, shape=None, *, what="the answer"):
     return found
 
 
-def expect_close(answer, expected, hint, *, rel=1e-6, abs=0.0, what="the answer"):  # noqa: A002
+def expect_close(answer, expected, hint, *, rel=1e-6, abs=0.0, what="the answer"):
     """Compare an answer with what is expected, entry by entry.
 
     Parameters
