@@ -3,7 +3,7 @@
 The rule: of the mutants of the master's solutions, the public and hidden tests fail at least 95 %.
 A mutant is the solution with one small change: another operator, a constant one off, a comparison
 with or without equality, a mean for a sum, a transpose or an argument left out. One that can't
-differ from the original is named, with its reason, in `EQUIVALENT` of the assignment's `answers.py`,
+differ from the original is named, with its reason, in `EQUIVALENT` of the assignment's answers,
 and does not count; "*" there, instead of a mutant, leaves out a question whose answers are free.
 
 The solutions run once, cell after cell; before each, its mutants run in forks of the process, which
