@@ -195,6 +195,7 @@ def read_master(path, address=PLACEHOLDER):
         solutions += [Solution(where, lines) for lines in blocks]
         if source is not None:
             given = nbformat.from_dict({**cell, "source": source})
+            given.metadata.pop("lines_to_next_cell", None)
             given["id"] = f"cell-{len(student.cells) + 1:03d}"
             student.cells.append(given)
     return Master(name, notebook, student, solutions)
@@ -436,7 +437,8 @@ for question in assignments.assignment("{name}").questions:
         except Exception as error:
             said = f"{{type(error).__name__}}: {{error}}"
             raise AssertionError(f"{{question.name}}, {{test.looks_at}}: {{said}}") from None
-        print(f"✓ {{question.name}}: {{test.looks_at}} ({{test.points:g}} points)")
+        earns = f"{{test.points:g}} points" if test.points else "public"
+        print(f"✓ {{question.name}}: {{test.looks_at}} ({{earns}})")
 """
 
 

@@ -26,6 +26,8 @@ class Test:
     nothing: they are there to help).
     """
 
+    __test__ = False  # pytest would take it for one of its own
+
     looks_at: str
     run: Callable
     points: float = 0.0
@@ -91,13 +93,16 @@ def array(answer, shape=None, *, what="the answer"):
     Traceback (most recent call last):
     lecturelib.coursework.questions.Wrong: the answer must be one number, but has the shape (2,)
     """
-    if isinstance(answer, torch.Tensor):
-        answer = answer.detach().cpu().resolve_conj().numpy()
     if answer is None or answer is ...:
         raise Wrong(f"{what} is not there yet")
     try:
-        found = np.array(answer, dtype=float)
-    except (TypeError, ValueError):
+        found = np.array(_without_tensors(answer))
+        if (
+            found.dtype.kind in "cSU"
+        ):  # the conversion would cut off an imaginary part, and read text
+            raise TypeError
+        found = found.astype(float)
+    except (TypeError, ValueError, RecursionError):
         raise Wrong(f"{what} must be made of numbers, not {type(answer).__name__}") from None
     if shape is not None and found.shape != tuple(shape):
         wanted = "must be one number" if shape == () else f"must have the shape {tuple(shape)}"
@@ -105,6 +110,15 @@ def array(answer, shape=None, *, what="the answer"):
     if not np.isfinite(found).all():
         raise Wrong(f"{what} has entries that are infinite or not numbers")
     return found
+
+
+def _without_tensors(answer):
+    """Return an answer with arrays for the tensors in it."""
+    if isinstance(answer, torch.Tensor):
+        return answer.detach().cpu().resolve_conj().resolve_neg().numpy()
+    if isinstance(answer, (list, tuple)):
+        return [_without_tensors(part) for part in answer]
+    return answer
 
 
 def expect_close(answer, expected, hint, *, rel=1e-6, abs=0.0, what="the answer"):
