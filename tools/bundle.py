@@ -1,8 +1,8 @@
 """Bundle what a reader takes home: one archive with the notebooks and the library they use.
 
 The rule: unpacked, the folder `book` runs. It holds the chapters as notebooks without their outputs
-(the pages show those, and the site stays small), all of `lecturelib` with its claims and records,
-and what an installation needs. The notebooks find the library beside them; only other packages have
+(the pages show those, and the site stays small), the assignments for students, all of `lecturelib`
+with its claims and records, and what an installation needs. The notebooks find the library beside them; only other packages have
 to be installed. The same sources give the same bytes: files are sorted and bear one time.
 
 usage: python tools/bundle.py ARCHIVE
@@ -22,7 +22,7 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first time that an archive can hold
 README = """\
 # Low-dimensional structures in deep representation learning
 
-The notebooks of the book and the library they use.
+The notebooks of the book, its assignments, and the library they use.
 
 ## Run
 
@@ -67,8 +67,9 @@ def without_outputs(path):
 def contents(root):
     """Return the bytes of each file of the archive, by its path there."""
     files = {Path("README.md"): README.encode()}
-    for path in (root / "chapters").glob("*.ipynb"):
-        files[path.relative_to(root)] = without_outputs(path).encode()
+    for folder in ("chapters", "assignments"):
+        for path in (root / folder).glob("*.ipynb"):
+            files[path.relative_to(root)] = without_outputs(path).encode()
     library = (root / "lecturelib").rglob("*")
     for path in [*library, *(root / name for name in COPIED)]:
         if path.is_file() and "__pycache__" not in path.parts and path.name[0] != ".":

@@ -1,7 +1,7 @@
 """Set the address of the repository everywhere it appears.
 
-The rule: `_config.yml` holds the address; the setup cells of the chapters install from that
-address, the README shows badges for it and CITATION.cff names it, and they change only by this
+The rule: `_config.yml` holds the address; the setup cells of chapters and assignments install from
+that address, the README shows badges for it and CITATION.cff names it, and they change only by this
 script. The site derives its own address from it when it is built. Until the book has a public
 address, a placeholder that can never resolve stands in, and then nothing else shows one.
 
@@ -16,6 +16,7 @@ from pathlib import Path
 PLACEHOLDER = "https://repository.invalid/owner/book"
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+)")
 CITED = re.compile(r"^(?:repository-code|url): .*\n", re.MULTILINE)
+PLACES = ("chapters/*", "assignments/*", "coursework/*/master.py")
 BADGES = re.compile(r"(<!-- badges -->\n).*?(<!-- /badges -->)", re.DOTALL)
 
 
@@ -64,7 +65,8 @@ def set_address(root, address):
         )
     address = address.removesuffix(".git")
     old = current(root)
-    for path in [root / "_config.yml", root / "README.md", *sorted((root / "chapters").iterdir())]:
+    notebooks = [path for place in PLACES for path in sorted(root.glob(place))]
+    for path in [root / "_config.yml", root / "README.md", *notebooks]:
         if path.suffix in {".yml", ".md", ".py", ".ipynb"}:
             text = path.read_text(encoding="utf-8")
             changed = re.sub(re.escape(old) + r"(?![\w.-])", address, text)

@@ -4,6 +4,7 @@ from importlib import import_module
 
 SUBJECTS = (
     "addresses",
+    "assignments",
     "bibliography",
     "chapter_map",
     "claims_page",
