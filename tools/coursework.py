@@ -56,6 +56,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END, STUB = "# BEGIN SOLUTION", "# END SOLUTION", "# STUB "
 LINE = re.compile(r"\s*# SOLUTION$")
 YOURS = "*Your answer: double-click to write.*"
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal, in messages of a kernel
 TIMEOUT = 600  # seconds a cell
 
 # A line tells something from so many characters on, blanks left out; one that tells so much that
@@ -85,17 +86,22 @@ class Master:
     solutions: list[Solution] = field(default_factory=list)
 
     def place(self, number):
-        """Say which cell it is, counted from 1."""
-        return place(self.name, number, self.notebook.cells[number - 1])
+        """Say which cell of the master it is, counted from 1."""
+        return place(master_of(self.name), number, self.notebook.cells[number - 1])
 
 
-def place(name, number, cell):
-    """Say which cell of a master it is: by its number, its question and its first line."""
+def master_of(name):
+    """Return where a master is."""
+    return f"coursework/{name}/master.py"
+
+
+def place(path, number, cell):
+    """Say which cell of a notebook it is: by its number, its question and its first line."""
     meta = cell.metadata
     question = meta.get("question") or meta.get("answer") or meta.get("rubric")
     lines = cell.source.strip().splitlines()
     about = ", ".join(part for part in (question, lines[0] if lines else "empty") if part)
-    return f"coursework/{name}/master.py, cell {number} ({about})"
+    return f"{path}, cell {number} ({about})"
 
 
 # The student edition
@@ -124,7 +130,7 @@ def stub_of_line(line, where):
     except (SyntaxError, ValueError):
         raise Unfit(f"{where}: a line marked # SOLUTION must be one whole statement") from None
     if isinstance(statement, ast.Assign):
-        targets = [ast.unparse(target) for target in statement.targets]
+        targets = [ast.get_source_segment(code.strip(), target) for target in statement.targets]
         first = statement.targets[0]
         count = len(first.elts) if isinstance(first, (ast.Tuple, ast.List)) else 1
         return indent + " = ".join([*targets, ", ".join(["..."] * count)])
@@ -183,7 +189,7 @@ def read_master(path, address=PLACEHOLDER):
     student = nbformat.from_dict({**notebook, "cells": []})
     solutions = []
     for number, cell in enumerate(notebook.cells, 1):
-        where = place(name, number, cell)
+        where = place(master_of(name), number, cell)
         cell.source = cell.source.replace(PLACEHOLDER, address)
         source, blocks = cell.source, []
         if cell.cell_type == "code":
@@ -402,7 +408,7 @@ def run(notebook, folder, describe):
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        last = str(error).strip().splitlines()[-1]
+        last = COLOURS.sub("", str(error).strip().splitlines()[-1])
         raise Unfit(f"{describe(started[-1] + 1)} does not run: {last}") from None
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -470,15 +476,17 @@ def student_runs(master, assignment, root):
     folder = root / "assignments"
 
     def describe(number):
-        return f"student edition: {place(master.name, number, master.student.cells[number - 1])}"
+        return place(f"assignments/{master.name}.ipynb", number, master.student.cells[number - 1])
 
     executed = run(master.student, folder, describe)
     shown = "\n".join(strings([cell.get("outputs", []) for cell in executed.cells]))
     for question in assignment.questions:
         if question.kind != "written" and f"{question.name}: not done yet" not in shown:
-            raise Unfit(f"student edition: {question.name} is not reported as not done yet")
+            raise Unfit(
+                f"assignments/{master.name}.ipynb: {question.name} is not reported as not done yet"
+            )
     for leak in leaks_in_notebook(master, json.loads(nbformat.writes(executed))):
-        raise Unfit(f"in its outputs, {leak}")
+        raise Unfit(f"when it has run, {leak}")
 
 
 # Gradescope
@@ -563,16 +571,21 @@ def gradescope_archive(master, root, archive):
 # All of it
 
 
+def assignment_of(name):
+    """Return what the library knows of an assignment."""
+    from lecturelib.coursework import assignments  # found only now that the path is set
+
+    try:
+        return assignments.assignment(name)
+    except Exception as error:  # whatever is wrong with it, the others are built
+        raise Unfit(f"lecturelib/coursework/assignments/{name}.py: {error}") from None
+
+
 def examine(root, name):
     """Read a master, and find all that is wrong with it without running it."""
-    from lecturelib.coursework import assignments
-
     folder = root / "coursework" / name
     master = read_master(folder / "master.py", current(root))
-    try:
-        assignment = assignments.assignment(name)
-    except Exception as error:
-        raise Unfit(f"lecturelib/coursework/assignments/{name}.py: {error}") from None
+    assignment = assignment_of(name)
     problems = [*broken_promises(master, assignment, read_hidden(folder / "hidden.py"))]
     problems += leaks_in_notebook(master, json.loads(as_text(master.student)))
     others = site_sources(root)
