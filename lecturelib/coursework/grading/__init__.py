@@ -172,6 +172,7 @@ def grade_one(path, assignment, hidden, *, student=None, names=(), limits=None):
                 f"{student!r}, and is graded with the numbers of the latter"
             )
             submission.student = student.strip().lower()
+        submission.sure = True
     return score(submission, whole, tests, limits)
 
 

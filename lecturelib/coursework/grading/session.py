@@ -20,7 +20,7 @@ from pathlib import Path
 from lecturelib.coursework.grading import wire
 from lecturelib.coursework.questions import Wrong
 
-__all__ = ["NoWorker", "NotDone", "Session", "Worker", "worker"]
+__all__ = ["NoWorker", "NotDone", "Session", "Slow", "Worker", "worker"]
 
 ROOT = Path(__file__).parents[3]
 START = 120.0  # seconds that a warm process may take to get warm on a busy machine
@@ -150,6 +150,10 @@ class NotDone(Wrong):
     """The notebook has no answer there."""
 
 
+class Slow(Wrong):
+    """A function did not come back in time."""
+
+
 class Session:
     """A submission that runs in a child of a warm process; the child may be ended and run anew.
 
@@ -172,6 +176,8 @@ class Session:
         What the cells printed, up to a limit.
     notes : list of str
         What ended the run before its end.
+    begun : str
+        Whom the notebook named when it ran, or empty.
     quiet : bool
         Whether the submission's own words are kept out of hints: they could hold the inputs of a
         hidden test.
@@ -181,6 +187,7 @@ class Session:
         self.host, self.cells, self.folder, self.limits = host, cells, folder, limits
         self.errors, self.output, self.notes, self.quiet = [None] * len(cells), "", [], False
         self._end = time.monotonic() + limits.total
+        self.begun = ""
         self._runs, self._skipped, self._connection = RUNS, {}, None
 
     def run(self):
@@ -206,6 +213,7 @@ class Session:
                 if isinstance(errors, list) and len(errors) == len(self.cells) and not self.quiet:
                     self.errors = [None if text is None else str(text)[:500] for text in errors]
                     self.output = str(output)[:20_000]
+                    self.begun = str(found.get("begun") or "").strip().lower()[:200]
                 for index, why in self._skipped.items():
                     self.errors[index] = why
             except (OSError, EOFError, wire.Malformed) as error:
@@ -273,7 +281,7 @@ class Session:
         if problem == "not callable":
             return Wrong(f"{what} must be a function")
         if problem == "time":
-            return Wrong(f"{what} was stopped after {self.limits.call:g} s")
+            return Slow(f"{what} was stopped after {self.limits.call:g} s")
         if self.quiet:
             name = text.partition(":")[0]
             text = name if problem == "error" and name in KNOWN else "no more can be said here"

@@ -33,6 +33,8 @@ class Submission:
         Of the student, as Canvas or Moodle write them into file names; else of the file, and empty.
     student : str
         Whose variant it is: what the notebook gave to `begin`, else the receipt, else `name`.
+    sure : bool
+        Whether it is known whose it is; otherwise the notebook may say so as it runs.
     cells : list of str
         Source of its code; empty if it can't be read.
     notes : list of str
@@ -47,6 +49,7 @@ class Submission:
     name: str
     number: str = ""
     student: str = ""
+    sure: bool = False
     cells: list = field(default_factory=list)
     notes: list = field(default_factory=list)
     digest: str = ""
@@ -137,10 +140,9 @@ def read(path, folder, assignment):
     handed = found.receipt.get("student")
     handed = handed.strip().lower() if isinstance(handed, str) else ""
     found.student = begun or handed or found.name.strip().lower() or "unknown"
+    found.sure = bool(begun)
     if begun and handed and begun != handed:
         found.notes.append(f"the notebook begins as {begun!r}, its receipt says {handed!r}")
-    if found.cells and not begun:
-        found.notes.append("the notebook does not say whose it is: begin(...) has no name")
     if begun == "your.name@example.org":
         found.notes.append("the notebook still begins as your.name@example.org")
     return found

@@ -26,6 +26,7 @@ from pathlib import Path
 from lecturelib.coursework.grading import sandbox, wire
 
 SILENT = "begin", "check", "done", "progress", "submit"  # what a notebook calls and no grader needs
+BEGUN = "__student__"  # where it is kept whom the notebook named
 OUTPUT = 20_000  # characters of what a notebook prints that a report shows
 MESSAGE = 300  # characters of an error
 FILES = 2000  # that a submission may create
@@ -40,7 +41,8 @@ def main(descriptor, forks):
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
     try:
-        warm_up()
+        if forks:
+            warm_up()
         serve(control, forks)
     finally:
         home = os.environ["HOME"]  # made for this process by the one that started it
@@ -215,7 +217,8 @@ def submission(connection, control, job):
     with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
         errors = [run_cell(connection, job, index, namespace) for index in range(len(job["cells"]))]
     sys.stdout = sys.stderr = Capped(0)  # inputs of hidden tests are coming
-    wire.send(connection, {"ran": 1}, errors=errors, output=text.getvalue())
+    begun = vars(namespace).get(BEGUN)
+    wire.send(connection, {"ran": 1}, errors=errors, output=text.getvalue(), begun=begun)
     while True:
         try:
             message, asked = wire.receive(connection)
@@ -275,8 +278,13 @@ def pretend_notebook(namespace):
         sys.modules["IPython.display"].display = builtins.display
     from lecturelib import coursework
 
+    def begin(assignment, student):
+        mine = coursework.variant(student, assignment)
+        vars(namespace)[BEGUN] = mine.student
+        return mine
+
     stand_ins = {name: lambda *_, **__: None for name in SILENT}
-    stand_ins["begin"] = lambda assignment, student: coursework.variant(student, assignment)
+    stand_ins["begin"] = begin
     stand_ins["done"] = lambda *_, **__: False  # what waits for it shows pictures
     for module in ("lecturelib.coursework", "lecturelib.coursework.notebook"):
         if module in sys.modules:
