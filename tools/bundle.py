@@ -2,8 +2,9 @@
 
 The rule: unpacked, the folder `book` runs. It holds the chapters as notebooks without their outputs
 (the pages show those, and the site stays small), the assignments for students, all of `lecturelib`
-with its claims and records, and what an installation needs. The notebooks find the library beside them; only other packages have
-to be installed. The same sources give the same bytes: files are sorted and bear one time.
+with its claims and records, and what an installation needs. The notebooks find the library beside
+them; only other packages have to be installed. The same sources give the same bytes: files are
+sorted and bear one time.
 
 usage: python tools/bundle.py ARCHIVE
 """
