@@ -378,3 +378,18 @@ WRONG = {
         "another variant": another(nearest),
     },
 }
+
+EQUIVALENT = {
+    "hw1-q1": {
+        "line 14: True → False": "a symmetric matrix has the same pseudo-inverse either way",
+    },
+    "hw1-q3": {
+        "line 4: torch.tensor(sizes, dtype=torch.float64) → torch.tensor(sizes)": "in single "
+        "precision the cosines are still within the tolerance",
+    },
+    "hw1-q5": {
+        "line 13: brentq(slope, 0, 100, xtol=1e-13) → brentq(slope, 0, 100)": "the root is found "
+        "to more digits than are asked for",
+        "line 13: 100 → 101": "any bracket with the root in it will do",
+    },
+}

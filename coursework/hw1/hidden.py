@@ -51,6 +51,19 @@ def any_labels(answer, mine):
         expect_close(answer(*tensors(features, labels)), nc1(features, labels), hint)
 
 
+def means_on_a_line(answer, mine):
+    stream = mine.stream("hidden line")
+    labels = np.repeat(np.arange(4), [6, 9, 5, 7])
+    # Off the line by a millionth: 1e-12 of the largest eigenvalue, so it counts as on it.
+    means = np.outer([-3.0, -1.0, 1.0, 4.0], [1.0, 2.0, 0.0]) + 1e-6 * stream.normal((4, 3))
+    features = means[labels]
+    noise = stream.normal(features.shape)
+    for k in range(4):
+        features[labels == k] += noise[labels == k] - noise[labels == k].mean(0)
+    hint = "eigenvalues of Σ_B below 1e-10 times the largest count as zero"
+    expect_close(answer(*tensors(features, labels)), nc1(features, labels), hint, rel=1e-5)
+
+
 def cosines_of(sizes):
     """Build the simplex ETF as centred unit vectors, average groups, and measure."""
     number = sum(sizes)
@@ -159,7 +172,8 @@ def near(name, hint):
 HIDDEN = {
     "hw1-q1": (
         Test("unequal classes", unequal_classes, 3),
-        Test("any labels and any number of dimensions", any_labels, 2),
+        Test("any labels and any number of dimensions", any_labels, 1),
+        Test("means on a line", means_on_a_line, 1),
     ),
     "hw1-q3": (
         Test("unequal groups", unequal_groups, 3),

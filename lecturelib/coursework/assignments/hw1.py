@@ -68,10 +68,10 @@ def classifier(mine):
     centres = torch.stack([features[labels == k].mean(0) for k in range(num_classes)])
     scale = stream.uniform(0.3, 0.9)
     errors = torch.from_numpy(stream.normal((num_classes, dim)))
-    weights = scale * (centres - centres.mean(0) + 0.1 * errors)
-    bias = torch.from_numpy(stream.normal(num_classes))
-    drawn = torch.from_numpy(stream.integers(num_classes, shape=500))
-    new = means[drawn] + 1.5 * torch.from_numpy(stream.normal((500, dim)))
+    weights = scale * (centres - centres.mean(0) + 0.25 * errors)
+    bias = 2 * torch.from_numpy(stream.normal(num_classes))
+    drawn = torch.from_numpy(stream.integers(num_classes, shape=2000))
+    new = means[drawn] + 1.5 * torch.from_numpy(stream.normal((2000, dim)))
     return Classifier(features, labels, weights, bias, new)
 
 
