@@ -15,7 +15,8 @@ $(BIN)/python tools/bundle.py _build/book.zip
 cp _build/book.zip _build/html/
 endef
 
-.PHONY: book zip pdf publish links serve execute test test-colab bench repository lock clean
+.PHONY: book zip pdf publish links serve execute coursework public test test-colab bench repository
+.PHONY: lock clean
 
 book: .venv/book
 	rm -rf _build
@@ -46,6 +47,15 @@ serve: book
 # Write notebooks and their outputs anew: all, or `make execute CHAPTER=neural_collapse`.
 execute: .venv/test
 	$(BIN)/python tools/execute.py $(CHAPTER)
+
+# The editions of all assignments, or `make coursework ASSIGNMENT=hw1`: the student's in assignments/,
+# the instructor's and Gradescope's in _build/coursework/.
+coursework: .venv/test
+	$(ONE_THREAD) $(BIN)/python tools/coursework.py $(ASSIGNMENT)
+
+# What may be published, without solutions, hidden tests and history: make public DEST=../book-public
+public: .venv/test
+	$(BIN)/python tools/public.py $(DEST)
 
 test: .venv/test
 	$(BIN)/ruff check .

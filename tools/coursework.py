@@ -50,7 +50,6 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from repository import PLACEHOLDER, current
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END, STUB = "# BEGIN SOLUTION", "# END SOLUTION", "# STUB "
@@ -179,18 +178,14 @@ def without_solutions(source, where):
     return text, blocks
 
 
-def read_master(path, address=PLACEHOLDER):
-    """Read a master, and make the student edition of it.
-
-    `address` is where the library is installed from in Colab.
-    """
+def read_master(path):
+    """Read a master, and make the student edition of it."""
     name = path.parent.name
     notebook = notebook_from(path)
     student = nbformat.from_dict({**notebook, "cells": []})
     solutions = []
     for number, cell in enumerate(notebook.cells, 1):
         where = place(master_of(name), number, cell)
-        cell.source = cell.source.replace(PLACEHOLDER, address)
         source, blocks = cell.source, []
         if cell.cell_type == "code":
             source, blocks = without_solutions(source, where)
@@ -584,7 +579,7 @@ def assignment_of(name):
 def examine(root, name):
     """Read a master, and find all that is wrong with it without running it."""
     folder = root / "coursework" / name
-    master = read_master(folder / "master.py", current(root))
+    master = read_master(folder / "master.py")
     assignment = assignment_of(name)
     problems = [*broken_promises(master, assignment, read_hidden(folder / "hidden.py"))]
     problems += leaks_in_notebook(master, json.loads(as_text(master.student)))

@@ -465,7 +465,7 @@ def _write_submission(notebook, mine):
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "notebook": f"{mine.assignment}.ipynb",
         "sha256": hashlib.sha256(notebook).hexdigest(),
-        "lecturelib": lecturelib.__version__,
+        "lecturelib": vars(lecturelib)["__version__"],
         "checks": {question.name: _session.outcome(question.name) for question in asked},
     }
     digest = hashlib.sha256(json.dumps(receipt, sort_keys=True).encode()).hexdigest().upper()

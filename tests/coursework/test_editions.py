@@ -81,7 +81,6 @@ import sys
 sys.path.insert(0, "LIBRARY")
 from lecturelib import coursework
 
-address = "https://repository.invalid/owner/book"
 mine = coursework.begin("tiny", student="your.name@example.org")
 number = mine.stream("number").uniform(1, 2)
 
@@ -132,7 +131,7 @@ coursework.submit()
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A repository with one small assignment; the library is this one."""
-    for name in ("_config.yml", "pyproject.toml", "requirements.txt", "README.md", "intro.md"):
+    for name in ("pyproject.toml", "requirements.txt", "README.md", "intro.md"):
         shutil.copy(ROOT / name, tmp_path)
     package = tmp_path / "lecturelib" / "coursework" / "assignments"
     package.mkdir(parents=True)
@@ -241,12 +240,6 @@ def test_a_stub_keeps_its_place_in_the_function():
     source += "    for y in x:\n        print(y)\n    # END SOLUTION\nz"
     kept, _ = coursework.without_solutions(source, "here")
     assert kept == "if x:\n    for y in x:\n        y\nz"
-
-
-def test_the_address_of_the_repository_is_put_in(root):
-    path = write(root)
-    made = coursework.read_master(path, "https://github.com/ada/book")
-    assert 'address = "https://github.com/ada/book"' in made.student.cells[1].source
 
 
 # Marks
