@@ -194,16 +194,16 @@ def score(submission, assignment, hidden, limits=None, workplace=None):
 
 def _question(session, question, hidden, mine, cells):
     results, numbers, answer = [], "", None
+    tests = [*((test, False) for test in question.tests), *((test, True) for test in hidden)]
     missing = Wrong("nothing could be run") if not cells else None
     session.quiet = False
-    if missing is None:
+    if tests and missing is None:
         session.run()  # anew, if an earlier question ended it
         try:
             answer = _answer(session, question)
             numbers = _numbers(answer) if question.kind == "value" else ""
         except Wrong as error:
             missing = error
-    tests = [*((test, False) for test in question.tests), *((test, True) for test in hidden)]
     for test, is_hidden in tests:
         session.quiet = is_hidden
         hint, broken = "", False

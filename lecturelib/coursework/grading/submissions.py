@@ -118,7 +118,8 @@ def read(path, folder, assignment):
     place = path.relative_to(folder)
     label = place.parts[0]
     known = CANVAS.match(label) or MOODLE.match(label)
-    found = Submission(str(place), known["name"] if known else Path(label).stem)
+    plain = Path(label).stem if len(place.parts) == 1 else label
+    found = Submission(str(place), known["name"] if known else plain)
     found.number = known["id"] if known else ""
     try:
         if path.is_symlink() or not path.is_file():
