@@ -216,7 +216,7 @@ def as_text(notebook):
 
 def squeezed(text):
     """Return a text without its blanks, so that a change of layout hides nothing."""
-    return re.sub(r"\s+", "", text)
+    return "".join(text.split())
 
 
 def strings(value):

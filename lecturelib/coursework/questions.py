@@ -21,9 +21,22 @@ class Wrong(Exception):
 class Test:
     """One look at an answer.
 
-    `looks_at` says in words what is tested ("works for unequal classes"); `run(answer, variant)`
-    raises `Wrong` if the answer doesn't pass; `points` is what passing earns (public tests earn
-    nothing: they are there to help).
+    Parameters
+    ----------
+    looks_at : str
+        What is tested, in words: "unequal classes".
+    run : callable
+        Takes the answer and the `Variant`, and raises `Wrong` if the answer does not pass.
+    points : float
+        What passing earns. Public tests earn nothing: they are there to help.
+
+    Examples
+    --------
+    >>> from lecturelib.coursework import Test, expect_close
+    >>> def zero(answer, mine):
+    ...     expect_close(answer(0.0), 1.0, "at 0 it is known without a computer")
+    >>> Test("zero", zero, points=2).points
+    2
     """
 
     __test__ = False  # pytest would take it for one of its own
@@ -37,10 +50,28 @@ class Test:
 class Question:
     """A question of an assignment.
 
-    `name` is "hw1-q2"; `answer` names the variable or function of the notebook that holds the
-    answer; `kind` is "value", "function", or "written" (no tests, and `answer` is empty); `tests`
-    are the public ones; `read_by_a_person` are the points that no test gives, for what the rubric
-    describes; `points` are those of the hidden tests, so that a student sees what they are worth.
+    Parameters
+    ----------
+    name : str
+        The assignment's name, a hyphen and its own: "hw1-q2".
+    title : str
+        What it is about, in a few words.
+    answer : str
+        The variable or function of the notebook that holds the answer; empty if it is written.
+    kind : str
+        "value", "function", or "written", which has no tests.
+    tests : tuple of Test
+        The public ones.
+    read_by_a_person : float
+        Points that no test gives, for what the rubric describes.
+    points : float
+        Points that the hidden tests give, so that a student sees what they are worth.
+
+    Examples
+    --------
+    >>> from lecturelib.coursework import Question
+    >>> Question("hw1-q3", "Why?", "", "written", (), read_by_a_person=3).tests
+    ()
     """
 
     name: str
@@ -54,7 +85,26 @@ class Question:
 
 @dataclass(frozen=True)
 class Assignment:
-    """An assignment: `name` is "hw1"; `minutes` is the estimated time."""
+    """An assignment.
+
+    Parameters
+    ----------
+    name : str
+        For example "hw1".
+    title : str
+        What it is about.
+    minutes : int
+        The estimated time.
+    questions : tuple of Question
+        In the order of the notebook.
+
+    Examples
+    --------
+    >>> from lecturelib.coursework import Assignment, Question
+    >>> why = Question("hw1-q1", "Why?", "", "written", (), read_by_a_person=3)
+    >>> Assignment("hw1", "Reasons", 10, (why,)).minutes
+    10
+    """
 
     name: str
     title: str
@@ -141,6 +191,11 @@ def expect_close(answer, expected, hint, *, rel=1e-6, abs=0.0, what="the answer"
     ------
     Wrong
         If the shape differs, or an entry by more.
+
+    Examples
+    --------
+    >>> from lecturelib.coursework import expect_close
+    >>> expect_close(0.333, 1 / 3, "did you divide by the number of classes?", abs=1e-3)
     """
     expected = np.asarray(torch.as_tensor(expected).detach().cpu(), dtype=float)
     found = array(answer, expected.shape, what=what)
@@ -149,6 +204,27 @@ def expect_close(answer, expected, hint, *, rel=1e-6, abs=0.0, what="the answer"
 
 
 def expect(condition, hint):
-    """Raise `Wrong` with a hint unless a condition holds; a NaN that was compared holds nothing."""
+    """Raise `Wrong` with a hint unless a condition holds; a NaN that was compared holds nothing.
+
+    Parameters
+    ----------
+    condition : bool or number
+        What must be true, or not zero; anything of another kind does not hold.
+    hint : str
+        What to say if it does not hold.
+
+    Raises
+    ------
+    Wrong
+        If the condition does not hold.
+
+    Examples
+    --------
+    >>> from lecturelib.coursework import expect
+    >>> expect(0 <= 0.5 <= 1, "it must be a share, between 0 and 1")
+    >>> expect(float("nan") <= 1, "it must be a share, between 0 and 1")
+    Traceback (most recent call last):
+    lecturelib.coursework.questions.Wrong: it must be a share, between 0 and 1
+    """
     if not (isinstance(condition, (bool, np.bool_, numbers.Number)) and condition):
         raise Wrong(hint)

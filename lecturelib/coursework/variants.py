@@ -13,7 +13,19 @@ from scipy.special import ndtri
 
 
 class Stream:
-    """Random numbers that are the same on every machine; each call draws on."""
+    """Random numbers that are the same on every machine; each call draws on.
+
+    Parameters
+    ----------
+    seed : int
+        Not negative.
+
+    Examples
+    --------
+    >>> from lecturelib.coursework import Stream
+    >>> Stream(3).integers(0, 10, shape=4)
+    array([8, 0, 1, 2])
+    """
 
     def __init__(self, seed):
         self._generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
@@ -43,7 +55,13 @@ class Stream:
 
 @dataclass(frozen=True)
 class Variant:
-    """A student's own version of an assignment; see `variant`."""
+    """A student's own version of an assignment, which `variant` makes.
+
+    Attributes
+    ----------
+    student, assignment : str
+        Their names.
+    """
 
     student: str
     assignment: str

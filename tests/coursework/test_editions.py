@@ -541,3 +541,37 @@ def test_one_unfit_master_does_not_hide_another(root, capsys):
     assert "does not end" in said and "✗ other" in said and "not begun" in said
     assert coursework.main(["--check", "nothing"], root) == 1
     assert "there is no master of nothing" in capsys.readouterr().err
+
+
+def test_gradescopes_archive_grades_where_it_is_unpacked(whole_library):
+    """In a folder laid out as Gradescope's, with this environment for the one of setup.sh."""
+    root = whole_library
+    write(root)
+    (root / "_build").mkdir()
+    coursework.gradescope_archive(coursework.examine(root, "tiny")[0], root, root / "_build/a.zip")
+    autograder = root / "autograder"
+    for name in ("source", "submission", "results"):
+        (autograder / name).mkdir(parents=True)
+    subprocess.run(["unzip", "-q", root / "_build/a.zip", "-d", autograder / "source"], check=True)
+    handed_in = student(root)
+    for cell in handed_in.cells:
+        for old, new in [
+            ("return result", "return 2 * value"),
+            ("squared = ...", "squared = number * 2"),
+            ("your.name@example.org", "ada@example.org"),
+        ]:
+            cell.source = cell.source.replace(old, new)
+    nbformat.write(handed_in, autograder / "submission" / "mine.ipynb")
+    metadata = {"users": [{"email": "ada@example.org", "name": "Ada"}]}
+    (autograder / "submission_metadata.json").write_text(json.dumps(metadata))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"AUTOGRADER_ROOT": str(autograder), "AUTOGRADER_PYTHON": sys.executable}
+    script = autograder / "source" / "run_autograder"
+    result = subprocess.run([script], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    results = json.loads((autograder / "results" / "results.json").read_text())
+    scores = {test["name"]: test["score"] for test in results["tests"]}
+    assert scores["tiny-q1 Doubling: other numbers"] == 2
+    assert scores["tiny-q2 A number: your number"] == 0  # twice it, where its square was asked for
+    assert results["score"] == 2
+    assert results["stdout_visibility"] == "hidden"
