@@ -381,6 +381,8 @@ WRONG = {
 
 EQUIVALENT = {
     "hw1-q1": {
+        "line 14: torch.linalg.pinv(between, rtol=1e-10, hermitian=True) → "
+        "torch.linalg.pinv(between, rtol=1e-10)": "as with `True → False`",
         "line 14: True → False": "a symmetric matrix has the same pseudo-inverse either way",
     },
     "hw1-q3": {
