@@ -239,10 +239,14 @@ def strings(value):
 
 
 def telling(solution, given):
-    """Return the lines of a solution that tell something, without those that are `given` anyway."""
+    """Return the lines of a solution that tell something, without those that are `given` anyway.
+
+    Imports tell nothing, nor does a line of which a bracket opens the rest.
+    """
     lines = [squeezed(line) for line in solution.lines]
     code = [line for line in lines if not line.startswith(("import", "from"))]
-    return [line for line in code if len(line) >= TELLING and line not in given]
+    whole = [line for line in code if not line.endswith(("(", "[", "{"))]
+    return [line for line in whole if len(line) >= TELLING and line not in given]
 
 
 def given_lines(master):

@@ -373,6 +373,19 @@ def test_a_common_line_among_the_sites_sources_is_none(root):
     coursework.examine(root, "tiny")
 
 
+def test_lines_that_tell_nothing_are_not_looked_for():
+    lines = [
+        "import torch.nn as nn",
+        "x = y",
+        "measured = [",
+        "    first + second,",
+        "]",
+        "given = 3 + 4",
+    ]
+    found = coursework.telling(coursework.Solution("here", lines), {"given=3+4"})
+    assert found == ["first+second,"]
+
+
 def git(root, *arguments):
     names = {
         f"GIT_{who}_{what}": "ada@example.org"
