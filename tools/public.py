@@ -9,13 +9,23 @@ hidden tests and collected answers hold; if anything is found, the copy is remov
 usage: python tools/public.py DEST
 """
 
+import ast
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from coursework import UNMISTAKABLE, Unfit, leaks_in_site, read_master, squeezed, strings
+from coursework import (
+    UNMISTAKABLE,
+    Solution,
+    Unfit,
+    leaks_in_site,
+    read_master,
+    squeezed,
+    strings,
+    telling,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PRIVATE = ("coursework", "tests/coursework/test_assignments.py")
@@ -64,17 +74,26 @@ def leaks(root, destination):
             yield f"{path} is there"
     for path in sorted(root.glob("coursework/*/master.py")):
         yield from leaks_in_site(read_master(path), found)
-    # A short line of a test, or one of an import, may stand anywhere.
     without_blanks = {path: squeezed(text) for path, text in found.items()}
     for path in sorted(root.glob("coursework/*/*.py")):
-        if path.name == "master.py":
-            continue
-        lines = {squeezed(line) for line in path.read_text(encoding="utf-8").splitlines()}
-        secret = [line for line in lines if len(line) >= UNMISTAKABLE and line[:4] != "from"]
-        for place, text in without_blanks.items():
-            for line in secret:
-                if line in text:
-                    yield f"{path.relative_to(root)}: a line of it stands in {place}: {line}"
+        for what, lines in statements(path) if path.name != "master.py" else ():
+            for place, text in without_blanks.items():
+                if all(line in text for line in lines):
+                    yield f"{path.relative_to(root)}: {what} stands in {place}"
+
+
+def statements(path):
+    """Yield the functions and other statements of a file that are long enough to tell something.
+
+    Each comes with what begins it and its telling lines: a single line of a test may well stand
+    elsewhere, but not all of them.
+    """
+    source = path.read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        code = ast.get_source_segment(source, node).splitlines()
+        lines = telling(Solution(str(path), code), ())
+        if sum(map(len, lines)) >= UNMISTAKABLE:
+            yield code[0], lines
 
 
 def publish(root, destination):

@@ -28,7 +28,11 @@ def double(value):
 """
 SOLUTION = "    once = value * (1 + 0)\n    return once + value * (0 + 1)\n"
 HIDDEN = "from lecturelib.coursework.questions import Assignment, Question, Test, Wrong, array\n"
-HIDDEN += "SECRET = [3.14159, 2.71828, 1.41421, 1.73205, 2.23607, 2.64575, 3.31662, 3.60555]\n"
+HIDDEN += """
+def others(answer, mine):
+    means = mine.stream("hidden means").normal((5, 3)) + 2
+    expect_close(answer(means), means.mean(0), "take the mean over the classes")
+"""
 
 
 def git(root, *arguments):
@@ -104,7 +108,11 @@ def notebook_with(source):
         ("chapters/a.py", f"if True:\n{SOLUTION}", "the whole solution stands in chapters/a.py"),
         ("tests/test_a.py", SOLUTION, "the whole solution stands in tests/test_a.py"),
         ("assignments/a.ipynb", notebook_with(SOLUTION), "stands in assignments/a.ipynb"),
-        ("lecturelib/a.py", HIDDEN, "coursework/tiny/hidden.py: a line of it stands in"),
+        (
+            "lecturelib/a.py",
+            HIDDEN,
+            "hidden.py: def others(answer, mine): stands in lecturelib/a.py",
+        ),
     ],
 )
 def test_a_copy_that_gives_something_away_is_not_written(root, tmp_path, capsys, name, text, words):
@@ -112,6 +120,11 @@ def test_a_copy_that_gives_something_away_is_not_written(root, tmp_path, capsys,
     assert public.main([str(tmp_path / "public")], root) == 1
     assert words in capsys.readouterr().err
     assert not (tmp_path / "public").exists()
+
+
+def test_a_line_of_a_test_may_stand_elsewhere(root, tmp_path):
+    commit(root, "lecturelib/a.py", HIDDEN.splitlines()[-1])
+    assert public.main([str(tmp_path / "public")], root) == 0
 
 
 def test_private_files_that_were_renamed_are_recognised(root, tmp_path, capsys):
