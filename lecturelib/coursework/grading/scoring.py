@@ -20,7 +20,7 @@ from lecturelib.coursework.grading.session import NotDone, Session, Slow, worker
 from lecturelib.coursework.questions import Wrong
 from lecturelib.coursework.variants import variant
 
-__all__ = ["fingerprint", "load_hidden", "score"]
+__all__ = ["check_hidden", "fingerprint", "load_hidden", "numbers", "remove", "score"]
 
 DIGITS = 6  # to which numbers of two students are compared
 
@@ -193,7 +193,7 @@ def score(submission, assignment, hidden, limits=None, workplace=None):
 
 
 def _question(session, question, hidden, mine, cells):
-    results, numbers, answer = [], "", None
+    results, telling, answer = [], "", None
     tests = [*((test, False) for test in question.tests), *((test, True) for test in hidden)]
     missing = Wrong("nothing could be run") if not cells else None
     session.quiet = False
@@ -201,7 +201,7 @@ def _question(session, question, hidden, mine, cells):
         session.run()  # anew, if an earlier question ended it
         try:
             answer = _answer(session, question)
-            numbers = _numbers(answer) if question.kind == "value" else ""
+            telling = numbers(answer) if question.kind == "value" else ""
         except Wrong as error:
             missing = error
     for test, is_hidden in tests:
@@ -238,7 +238,7 @@ def _question(session, question, hidden, mine, cells):
         "by_a_person": float(question.read_by_a_person),
         "done": not not_done,
         "tests": results,
-        "numbers": numbers,
+        "numbers": telling,
     }
 
 
@@ -288,8 +288,25 @@ class Remote:
         return found
 
 
-def _numbers(value):
-    """Return the numbers of an answer as text, rounded, so that those of two students compare."""
+def numbers(value):
+    """Return the numbers of an answer by which copies may be found, as text.
+
+    Parameters
+    ----------
+    value : object
+        What a student answered.
+
+    Returns
+    -------
+    str
+        The first of them and a hash of all, to six digits; empty if it has none that two students
+        would not share by chance.
+
+    Examples
+    --------
+    >>> numbers([1.0, 0.5]), numbers(0.1234)[:6]
+    ('', '0.1234')
+    """
     try:
         if isinstance(value, (dict, str)) or value is None:
             return ""

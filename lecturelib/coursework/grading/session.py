@@ -207,6 +207,9 @@ class Session:
                     message, found = wire.receive(self._connection, seconds)
                     if "ran" in message:
                         break
+                    if "failed" in message and at is None:  # before the first line of a student
+                        text = str(found.get("text"))
+                        raise NoWorker(f"the walls around submissions could not be built: {text}")
                     if type(message.get("cell")) is int:
                         at = message["cell"]
                 errors, output = found.get("errors"), found.get("output")

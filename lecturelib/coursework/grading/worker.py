@@ -208,7 +208,11 @@ def submission(connection, control, job):
     os.chdir(folder)
     os.environ.update(HOME=folder, TMPDIR=folder, MPLCONFIGDIR=folder)
     tempfile.tempdir = folder
-    sandbox.enter(folder, limits)
+    try:
+        sandbox.enter(folder, limits)
+    except Exception as error:  # then no code is run
+        wire.send(connection, {"failed": 1}, text=str(error))
+        return 71
     namespace = types.ModuleType("__main__")
     sys.modules["__main__"] = namespace
     pretend_notebook(namespace)
