@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 
 from lecturelib.coursework import variant
 from lecturelib.coursework.assignments import hw1
 from lecturelib.metrics import nc1, simplex_etf
 from lecturelib.metrics import nc4 as disagreement
+from lecturelib.unconstrained_features import Problem, WeightDecay, global_minimizer
 
 # Question 1
 
@@ -155,6 +156,27 @@ def penalty_by_search(mine):
     }
 
 
+def penalty_by_library(mine):
+    """Search for the penalty at which the library's minimiser has the confidence."""
+    task = hw1.model(mine)
+
+    def minimiser(log_decay):
+        decays = WeightDecay(W=task.decay_w, H=math.exp(log_decay), b=0.0)
+        problem = Problem(task.num_classes, task.samples_per_class, task.num_classes, decays)
+        return global_minimizer(problem)
+
+    def too_sure(log_decay):
+        best = minimiser(log_decay)
+        scores = torch.zeros(task.num_classes, dtype=torch.float64)
+        scores[0] = best.margin
+        return scores.softmax(0)[0].item() - task.confidence
+
+    high = -math.log(task.num_classes**2 * task.samples_per_class * task.decay_w)
+    root = brentq(too_sure, high - 30, high - 1e-6, xtol=1e-13)
+    best = minimiser(root)
+    return {"decay_h": math.exp(root), "objective": best.objective, "norm_w": best.W.norm()}
+
+
 def changed(right, **changes):
     """Return a right answer with some entries changed: name → function of the answer and mine."""
 
@@ -276,7 +298,11 @@ def another(right):
 RIGHT = {
     "hw1-q1": {"one-hot regression, NumPy": nc1_by_one_hot, "eigenvectors": nc1_by_eigenvectors},
     "hw1-q3": {"averages of an ETF": cosines_by_averaging, "blocks of Gram": cosines_from_gram},
-    "hw1-q4": {"from the margin": penalty, "by minimising": penalty_by_search},
+    "hw1-q4": {
+        "from the margin": penalty,
+        "by minimising": penalty_by_search,
+        "with the library": penalty_by_library,
+    },
     "hw1-q5": {"Newton": margin_by_newton, "over a feature vector": margin_by_minimizing},
     "hw1-q7": {"with the library": nearest_by_library, "in NumPy": nearest},
 }

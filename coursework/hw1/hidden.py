@@ -55,7 +55,7 @@ def any_labels(answer, mine):
 def means_on_a_line(answer, mine):
     stream = mine.stream("hidden line")
     labels = np.repeat(np.arange(4), [6, 9, 5, 7])
-    # Off the line by a millionth: 1e-12 of the largest eigenvalue, so it counts as on it.
+    # Off the line by a millionth: squared, and over the largest eigenvalue, far below 1e-10.
     means = np.outer([-3.0, -1.0, 1.0, 4.0], [1.0, 2.0, 0.0]) + 1e-6 * stream.normal((4, 3))
     features = means[labels]
     noise = stream.normal(features.shape)

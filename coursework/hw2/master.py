@@ -253,11 +253,9 @@ changed = list(deep.weights)
 left, values, right = torch.linalg.svd(changed[deep.layer - 1])
 values[deep.rank :] = 0
 changed[deep.layer - 1] = left @ values.diag() @ right
-compression = {
-    "factor": slope.exp().item(),
-    "scale": (slope / 2).exp().item() * samples ** (1 / (2 * depth)),
-    "truncated": profile(changed)[-1].item(),
-}
+scale = (slope / 2).exp().item() * samples ** (1 / (2 * depth))
+truncated = profile(changed)[-1].item()
+compression = {"factor": slope.exp().item(), "scale": scale, "truncated": truncated}
 # END SOLUTION
 
 # %%
