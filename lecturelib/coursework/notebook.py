@@ -253,7 +253,7 @@ def _is_missing(answer):
     if isinstance(answer, dict):
         answer = list(answer.values())
     if isinstance(answer, (list, tuple)) and len(answer) > 0:
-        return all(_is_missing(part) for part in answer)
+        return all(part is None or part is ... for part in answer)
     return answer is None or answer is ...
 
 

@@ -185,6 +185,11 @@ def problem(root, step=coursework.examine):
     return str(caught.value)
 
 
+def test_the_student_editions_that_are_here_are_what_their_masters_make(capsys):
+    """And nothing is given away, here or in the history of assignments/."""
+    assert coursework.main(["--check"]) == 0, capsys.readouterr().err
+
+
 # What students get
 
 

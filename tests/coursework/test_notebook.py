@@ -127,6 +127,10 @@ def change_and_return(inputs):
     return inputs
 
 
+ROUND = []
+ROUND.append(ROUND)
+
+
 class Equal:
     def __eq__(self, other):
         return True
@@ -174,6 +178,7 @@ def test_no_function_stops_the_notebook(mine, said, answer, report):
         ([1.5], "must be one number, but has the shape (1,)"),
         (object(), "must be made of numbers, not object"),
         (Equal(), "✗ tiny-q2"),
+        (ROUND, "must be made of numbers, not list"),
         (np.zeros(0), "must be one number"),
         (torch.tensor(1.0, requires_grad=True), "your own number is another one"),
     ],
@@ -353,6 +358,16 @@ def test_submit_takes_the_notebook_of_the_session(mine, said, tmp_path, monkeypa
     for name in ("a.ipynb", "deep/b.ipynb"):
         write(name, 'begin("tiny", "a@b")')
     monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "deep/b.ipynb"))
+    coursework.submit()
+    assert "b.ipynb as saved" in said()
+
+
+def test_submit_takes_the_notebook_that_vs_code_names(mine, said, tmp_path, monkeypatch):
+    (tmp_path / "deep").mkdir()
+    for name in ("a.ipynb", "deep/b.ipynb"):
+        write(name, 'begin("tiny", "a@b")')
+    shell = types.SimpleNamespace(user_ns={"__vsc_ipynb_file__": str(tmp_path / "deep/b.ipynb")})
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
     coursework.submit()
     assert "b.ipynb as saved" in said()
 
