@@ -123,4 +123,4 @@ def test_numbers_that_are_shared_by_chance_are_not_compared(value):
 
 def test_numbers_are_compared_to_six_digits():
     assert numbers(0.123456781) == numbers(0.123456782) != numbers(0.123458)
-    assert numbers([0.1, math.pi]).startswith("0.1 3.14159 #")
+    assert numbers([0.137, 1.0, math.pi]).startswith("0.137 3.14159 #")
