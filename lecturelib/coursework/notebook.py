@@ -185,7 +185,7 @@ def progress():
     )
     _show(
         f"<div><strong>{escape(title)}</strong>"
-        f'<table style="border-collapse:collapse;margin:0.4em 0">{table}</table>'
+        f'<table style="border-collapse:collapse;margin:0.4em 0;color:inherit">{table}</table>'
         f"{escape(summary)}</div>",
         "\n".join([*text, summary]),
     )
