@@ -304,3 +304,12 @@ WRONG = {
         "another variant": lambda mine: by_pairs(variant(STUDENT, "hw4")),
     },
 }
+
+EQUIVALENT = {
+    "hw4-q4": {
+        "line 9: linprog(-(~own).double(), A_eq=equations, b_eq=ends, bounds=signs, "
+        "method='highs-ds') → linprog(-(~own).double(), A_eq=equations, b_eq=ends, bounds=signs)": (
+            "the solver's own choice ends at a vertex too"
+        ),
+    },
+}

@@ -136,7 +136,7 @@ def probabilities(answer, mine):
 
 HIDDEN = {
     "hw4-q1": (
-        Test("few samples", laws((2, 5, 2), (3, 6, 1), (4, 7, 3), (2, 6, 6)), 2),
+        Test("few samples", laws((2, 5, 2), (3, 6, 1), (4, 7, 3), (2, 6, 6), (3, 4, 9)), 2),
         Test("many samples", laws((10, 120, 60), (3, 100, 70), (2, 80, 60)), 1),
         Test("sizes of your own", sizes_of_a_variant, 2),
     ),
