@@ -190,6 +190,7 @@ ASSIGNMENT = Assignment(
             "share_between",
             "function",
             (Test("two classes of two points", _two_points_a_class),),
+            points=4,
         ),
         Question(
             "project-q2",
@@ -197,6 +198,7 @@ ASSIGNMENT = Assignment(
             "memorised",
             "function",
             (Test("four labels, two of them wrong", _one_class_of_three),),
+            points=3,
         ),
         Question(
             "project-q3",
@@ -204,6 +206,7 @@ ASSIGNMENT = Assignment(
             "directions",
             "function",
             (Test("points on a line", _line),),
+            points=4,
         ),
         Question(
             "project-q4",
@@ -211,6 +214,7 @@ ASSIGNMENT = Assignment(
             "evidence",
             "value",
             (Test("features and labels of test images", _evidence),),
+            points=4,
         ),
         Question(
             "project-q5",
@@ -218,6 +222,7 @@ ASSIGNMENT = Assignment(
             "runs",
             "value",
             (Test("a row for each run", _runs),),
+            points=4,
         ),
         Question("project-q6", "The report", "", "written", (), read_by_a_person=24),
     ),
