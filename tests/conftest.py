@@ -24,13 +24,17 @@ def open_window(browser):
     """Open windows with options of Playwright; scripts must not fail there, nor requests."""
     contexts, problems = [], []
 
+    def note_failure(request):
+        if request.failure != "net::ERR_ABORTED":  # as when a window closes
+            problems.append(f"failed: {request.url}: {request.failure}")
+
     def open_one(**options):
         options = {"viewport": {"width": 1280, "height": 800}, **options}
         contexts.append(browser.new_context(**options))
         window = contexts[-1].new_page()
         window.on("pageerror", lambda error: problems.append(str(error)))
         if options.get("java_script_enabled", True):  # without it, what is not asked for fails
-            window.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
+            window.on("requestfailed", note_failure)
         return window
 
     yield open_one

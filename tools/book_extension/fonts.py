@@ -19,7 +19,9 @@ def cut(font, characters, path):
     """Save a font, cut to the glyphs of some characters, as WOFF2; whole if it has none of them."""
     font = TTFont(font)
     if font.getBestCmap().keys() & set(map(ord, characters)):
-        subset = Subsetter(Options(layout_features=[]))
+        options = Options(layout_features=[])
+        options.drop_tables += ["FFTM"]  # times of a font editor
+        subset = Subsetter(options)
         subset.populate(text=characters)
         subset.subset(font)
     font.flavor = "woff2"

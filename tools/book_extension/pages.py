@@ -20,6 +20,8 @@ UNUSED = re.compile(
     r"|searchtools|language_data|searchindex|proof\.css|exercise\.css"
 )
 UNUSED_INLINE = re.compile(r"toggle(?:Hint|OpenOnPrint|button)|MathJax|search_as_you_type")
+# What must run before the first line is drawn; the others wait for the whole page.
+AT_ONCE = re.compile(r"/(?:documentation_options|book)\.js")
 # A handler in an attribute would need a looser policy; `_static/book.js` listens instead.
 ACTIONS = {"window.print()": "print", "toggleFullScreen()": "full-screen"}
 
@@ -57,6 +59,9 @@ def trim_head(soup):
         address = element.get("src") or element.get("href") or ""
         if UNUSED.search(address) or UNUSED_INLINE.search(element.string or ""):
             element.decompose()
+    for script in soup.head.find_all("script", src=True):
+        if not AT_ONCE.search(script["src"]):
+            script["defer"] = ""
     for repeated in soup.find_all("meta", attrs={"name": "viewport"})[1:]:
         repeated.decompose()
     root = soup.html["data-content_root"]
