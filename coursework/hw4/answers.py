@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from scipy.optimize import linprog, minimize
+from scipy.optimize import linprog, lsq_linear, minimize
 from scipy.stats import binom
 
 from lecturelib.coursework import variant
@@ -52,21 +52,14 @@ def law_of(empty=1.0, shift=0, average=False, chance=None, heads=None, condition
 # The shortest weights
 
 
-def by_projections(own, others):
-    """Dykstra's projections from the origin onto all conditions in turn, in NumPy."""
-    own, others = np.asarray(own), np.asarray(others)
-    inverse, beta = np.linalg.pinv(own), np.zeros(own.shape[1])
-    moved, squares = np.zeros_like(others), (others**2).sum(1)
-    for _ in range(20_000):
-        before = beta.copy()
-        beta = beta + inverse @ (1 - own @ beta)
-        for j, other in enumerate(others):
-            asked = beta + moved[j]
-            beta = asked - max(asked @ other, 0) / squares[j] * other
-            moved[j] = asked - beta
-        if np.abs(beta - before).max() < 1e-13 * np.abs(beta).max():
-            break
-    return beta + inverse @ (1 - own @ beta)
+def by_distance(own, others):
+    """The nearest points of hull and cone, by least squares with bounds, in torch."""
+    own, others = torch.as_tensor(own), torch.as_tensor(others)
+    moves = torch.cat([own[1:] - own[0], -others]).T
+    lowest = [-np.inf] * (len(own) - 1) + [0] * len(others)
+    nearest = lsq_linear(moves, -own[0], (lowest, np.inf), method="bvls", tol=1e-14)
+    z = own[0] + moves @ torch.from_numpy(nearest.x)
+    return z / z.square().sum()
 
 
 def by_slsqp(own, others, power=2):
@@ -116,20 +109,20 @@ def all_at_zero(own, others):
 
 
 def of_the_mean(own, others):
-    return by_projections(np.asarray(own).mean(0, keepdims=True), others)
+    return by_distance(torch.as_tensor(own).mean(0, keepdim=True), others)
 
 
 def at_least_one(own, others):
     """Own outputs of at least one in place of one: the usual margin."""
     own, others = np.asarray(own), np.asarray(others)
     conditions = [{"type": "ineq", "fun": lambda x: np.concatenate([own @ x - 1, -others @ x])}]
-    start = by_projections(own, others)
+    start = by_distance(own, others).numpy()
     return minimize(lambda x: x @ x, start, constraints=conditions, method="SLSQP").x
 
 
 def normalised(own, others):
-    beta = by_projections(own, others)
-    return beta / np.linalg.norm(beta)
+    beta = by_distance(own, others)
+    return beta / beta.norm()
 
 
 # The certificate
@@ -246,7 +239,7 @@ def centred(mine):
 
 RIGHT = {
     "hw4-q1": {"by scipy": by_scipy, "by sums": law_of()},
-    "hw4-q2": {"by projections": by_projections, "SLSQP": by_slsqp},
+    "hw4-q2": {"by distance": by_distance, "SLSQP": by_slsqp},
     "hw4-q4": {
         "simplex": vertex,
         "another vertex": lambda mine: vertex(mine, seed=5),
