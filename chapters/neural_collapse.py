@@ -996,10 +996,15 @@ claims.check("nc1-in-batches", ratios, 1, abs=1e-6, control=average / on_train)
 # %% [markdown]
 # ## Exercises
 #
+# Where a line says *To check*, try before you open the solution: run `from lecturelib import coursework`
+# and then that line with your own answer. It says what is wrong, and never what is right.
+#
 # :::{exercise} Angles between class means
 # :label: ex-nc-angle
 # What are the angles, in degrees, between the class means of a collapsed network with $K = 2$, 3, 10
 # and 1000 classes? What remains of the difference between an ETF and an {term}`orthogonal frame` for ImageNet?
+#
+# *To check:* `coursework.check("ex-nc-angle", [...])`, the four angles in degrees.
 # :::
 #
 # :::{solution} ex-nc-angle
@@ -1087,6 +1092,8 @@ claims.check("nc1-linear-map-large", abs(changed - 1), above=0.1, control=abs(ke
 # vectors cannot have a negative cosine. How can NC2 hold all the same? Find $K$ non-negative unit
 # vectors whose *centred* versions form a simplex ETF, and look at the uncentred class means of the
 # network that SGD trained.
+#
+# *To check:* `coursework.check("ex-nc-relu", vectors)`, a vector in each row.
 # :::
 #
 # :::{solution-start} ex-nc-relu
@@ -1122,6 +1129,9 @@ claims.check("relu-means-rank", ranks[0], K, control=ranks[1])
 # NC4 can hold without NC2. Construct features and a classifier that agree with the nearest-centre rule
 # everywhere, although the means are far from an ETF. Which choice of $W$ and $b$ makes any set of means
 # work?
+#
+# *To check:* `coursework.check("ex-nc-four-without-two", classifier)`, a function that takes means
+# $(K, d)$ and returns $W$ and $b$.
 # :::
 #
 # :::{solution-start} ex-nc-four-without-two

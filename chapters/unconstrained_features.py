@@ -1484,11 +1484,16 @@ claims.check("networks-dead-loss", final, math.log(10), abs=1e-3, control=contro
 #
 # ## Exercises
 #
+# Where a line says *To check*, try before you open the solution: run `from lecturelib import coursework`
+# and then that line with your own answer. It says what is wrong, and never what is right.
+#
 # :::{exercise} The model's numbers, taken literally
 # :label: ex-ufm-imagenet
 # In the model, let $\lambda_W = \lambda_H = 5 \cdot 10^{-4}$. From how many samples per class on is nothing
 # learned with ten classes? With ImageNet's thousand? With $n = 1300$ and a thousand classes, what must
 # $\lambda_H$ be if $\lambda_W$ stays? What does that say about taking the model's numbers literally?
+#
+# *To check:* `coursework.check("ex-ufm-imagenet", [...])`, the three numbers.
 # :::
 #
 # :::{solution} ex-ufm-imagenet
@@ -1519,6 +1524,8 @@ claims.check("networks-dead-loss", final, math.log(10), abs=1e-3, control=contro
 # Let the weight decay go to zero. Show that the margin of cross-entropy grows like
 # $\frac12 \log \frac{1}{\lambda_W \lambda_H}$ without bound, and that of label smoothing does not. Which
 # finite margin does $\alpha = 0.1$ aim for with ten classes? *Hint:* {eq}`eq-margin`.
+#
+# *To check:* `coursework.check("ex-ufm-smoothing", margin)`.
 # :::
 #
 # :::{solution-start} ex-ufm-smoothing
