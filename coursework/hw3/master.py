@@ -264,8 +264,8 @@ coursework.check("hw3-q5", adapted)
 # ## 6. A long start (6 points, read by a person)
 #
 # Start the same adapter from ten times your `layer.start`, with $b(0) = 0$ as before. Write $\sigma$ for the
-# singular value of $W - W_0$, and $\theta$ for the angle between $a$ and its right singular vector
-# (acute, at the start and afterwards).
+# singular value of $W - W_0$, $v$ for its right singular vector, with the sign for which $v^\top a(0) > 0$,
+# and $\theta < 90°$ for the angle between $a$ and $v$.
 #
 # 1. Follow the flow and plot the loss against time, both on logarithmic axes. The loss falls fast, then
 #    hardly at all, and only much later to zero. (Small steps of equal size would take long.

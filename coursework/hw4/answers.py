@@ -300,8 +300,8 @@ WRONG = {
 
 EQUIVALENT = {
     "hw4-q4": {
-        "line 9: linprog(-(~own).double(), A_eq=equations, b_eq=ends, bounds=signs, "
-        "method='highs-ds') → linprog(-(~own).double(), A_eq=equations, b_eq=ends, bounds=signs)": (
+        "line 9: linprog(no_cost, A_eq=equations, b_eq=ends, bounds=signs, method='highs-ds') → "
+        "linprog(no_cost, A_eq=equations, b_eq=ends, bounds=signs)": (
             "the solver's own choice ends at a vertex too"
         ),
     },
