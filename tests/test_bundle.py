@@ -87,7 +87,7 @@ def test_notebooks_keep_their_cells_and_lose_their_outputs(unpacked, path):
 
 
 def test_the_same_sources_give_the_same_bytes(tmp_path):
-    for name in ["chapters", "lecturelib"]:
+    for name in ["assignments", "chapters", "lecturelib"]:
         shutil.copytree(ROOT / name, tmp_path / name, copy_function=shutil.copyfile)
     for name in ["pyproject.toml", "requirements.txt", "LICENSE"]:
         shutil.copyfile(ROOT / name, tmp_path / name)

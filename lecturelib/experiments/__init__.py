@@ -28,7 +28,7 @@ from tqdm import tqdm
 from lecturelib import checks
 from lecturelib.records import Record
 
-__all__ = ["Experiment", "experiments", "run"]
+__all__ = ["Experiment", "cluster", "experiments", "run"]
 
 LIBRARY = Path(__file__).parents[1]
 
@@ -123,7 +123,7 @@ def run(name, *, jobs=1, dask=None, cache=None, folder=None):
     commit = _commit()
     command = f"python -m lecturelib.experiments run {name}" + f" --jobs {jobs}" * (jobs != 1)
     cell = joblib.Memory(cache / _fingerprint(), verbose=0).cache(_timed)
-    with _cluster(address):
+    with cluster(address):
         work = (joblib.delayed(cell)(experiment.cell, settings) for settings in experiment.grid)
         done = joblib.Parallel(n_jobs=None if address else jobs, return_as="generator")(work)
         results = list(tqdm(done, total=len(experiment.grid), desc=name, unit="cell"))
@@ -152,8 +152,29 @@ def _timed(cell, settings):
 
 
 @contextmanager
-def _cluster(address):
-    """Let joblib compute on a Dask cluster within a block, if there is an address."""
+def cluster(address):
+    """Let joblib compute on a Dask cluster within a block, if there is an address.
+
+    Parameters
+    ----------
+    address : str or None
+        Of the cluster's scheduler; without it, joblib computes as ever.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    ImportError
+        If Dask's package ``distributed`` is not installed.
+
+    Examples
+    --------
+    >>> with cluster(None):
+    ...     joblib.Parallel()(joblib.delayed(abs)(n) for n in (-1, 2))
+    [1, 2]
+    """
     if address is None:
         yield
         return

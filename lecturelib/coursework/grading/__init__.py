@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from lecturelib.coursework.grading.scoring import (
 )
 from lecturelib.coursework.grading.session import NoWorker
 from lecturelib.coursework.questions import Assignment
+from lecturelib.experiments import cluster
 
 __all__ = ["Limits", "grade", "grade_one"]
 
@@ -104,7 +104,7 @@ def grade(
             before[submission.path] = old
             todo.append(submission)
     by_path = {submission.path: submission for submission in todo}
-    with _cluster(dask):
+    with cluster(dask):
         arguments = (assignment, hidden, limits, work)
         parallel = joblib.Parallel(
             n_jobs=None if dask else workers, return_as="generator_unordered", batch_size=1
@@ -226,20 +226,6 @@ def _loaded(assignment, hidden):
 def _from_names(assignment, hidden, times):
     """Read the tests once in each process, and anew when the file changes."""
     return named(assignment), load_hidden(hidden, named(assignment))
-
-
-@contextmanager
-def _cluster(address):
-    """Let joblib compute on a Dask cluster within a block, if there is an address."""
-    if address is None:
-        yield
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ImportError("a Dask cluster needs: pip install distributed") from error
-    with Client(address), joblib.parallel_config("dask"):
-        yield
 
 
 def _safe(path):
