@@ -24,6 +24,19 @@ def test_the_archive_is_whole():
         assert {"book/README.md", "book/lecturelib/__init__.py"} <= set(archive.namelist())
 
 
+def test_assignments_are_listed_and_can_be_taken_home():
+    page = SITE / "backmatter" / "assignments.html"
+    article = soup(page).find("article")
+    offered = {
+        (page.parent / link["href"]).resolve() for link in article.select("a.reference.download")
+    }
+    assert {file.read_bytes() for file in offered} == {
+        file.read_bytes() for file in (ROOT / "assignments").glob("*.ipynb")
+    }
+    words = article.get_text()
+    assert words.count("Time: ") == len(offered) and "**" not in words
+
+
 @every_page
 def test_pages_say_what_they_are(page):
     document = soup(page)

@@ -30,10 +30,10 @@ class Assignments(SphinxDirective):
             section = nodes.section(ids=[f"assignment-{path.stem}"])
             section += nodes.title(text=title)
             section += nodes.paragraph(text=" ".join(question.split()))
-            time = re.search(r"^\*\*Time\*\*:\s+(.*?)(?=\n\n)", opening, re.MULTILINE | re.DOTALL)
+            time = re.search(r"^\*\*Time\*\*:\s+([^.]+)\.", opening, re.MULTILINE)
             if time is None:
                 raise self.error(f"{path.name} does not say its **Time**")
-            section += nodes.paragraph(text=f"Time: {' '.join(time[1].split())}")
+            section += nodes.paragraph(text=f"Time: {' '.join(time[1].split())}.")
             section += self.links(path.name, repository)
             sections.append(section)
         return sections

@@ -198,9 +198,12 @@ def student_page(result, assignment):
         parts += [f"<h2>To note</h2><ul>{notes}</ul>"]
     for question in result["questions"]:
         parts += [f"<h2>{_text(question['name'])}: {_text(question['title'])}</h2>"]
-        line = f"{_number(question['points'])} of {_number(question['of'])} points by tests"
+        given = []
+        if question["of"]:
+            given += [f"{_number(question['points'])} of {_number(question['of'])} points by tests"]
         if question["by_a_person"]:
-            line += f", up to {_number(question['by_a_person'])} by a person"
+            given += [f"up to {_number(question['by_a_person'])} points by a person"]
+        line = ", ".join(given)
         parts += [f"<p>{line}{'' if question['done'] else ' (not done)'}</p><table>"]
         for test in question["tests"]:
             mark = "✓" if test["passed"] else "✗"
