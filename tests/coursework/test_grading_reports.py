@@ -68,7 +68,7 @@ def test_what_students_wrote_is_text_in_pages_and_tables(tmp_path):
     page = reports.student_page(result, tiny)
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 5
-    assert "up to 2 by a person" in page
+    assert "up to 2 points by a person" in page
     (tmp_path / "students").mkdir()
     reports.write([result], tiny, tmp_path, before={}, lacking=[evil], page=lambda _: "x.html")
     assert "<script" not in (tmp_path / "summary.html").read_text()
