@@ -23,6 +23,7 @@ from importlib import import_module
 from pathlib import Path
 
 import lecturelib
+from lecturelib import checks
 from lecturelib.coursework import assignments
 from lecturelib.coursework.questions import Wrong
 from lecturelib.coursework.variants import Variant, variant
@@ -78,7 +79,7 @@ def begin(assignment, student):
     >>> mine = coursework.begin("project", student="ada@example.org")
     project: What does a network do with wrong labels? (the version of ada@example.org)
     """
-    chosen = assignments.assignment(assignment)
+    chosen = assignments.assignment(checks.text("assignment", assignment))
     mine = variant(student, assignment)
     if _session.variants.get(assignment) != mine:  # a cell that is run again forgets nothing
         for question in chosen.questions:
@@ -145,7 +146,7 @@ def done(question):
     >>> coursework.done("project-q6")
     False
     """
-    return _session.outcome(question) == PASSED
+    return isinstance(question, str) and _session.outcome(question) == PASSED
 
 
 def progress():
@@ -364,7 +365,12 @@ class _NoSubmission(Exception):
 def _find_notebook(path, mine):
     """Return the notebook's bytes, and in words which one it is."""
     if path is not None:
-        return _read_notebook(Path(path), mine)
+        try:
+            return _read_notebook(Path(path), mine)
+        except TypeError:
+            raise _NoSubmission(
+                f"path must name the notebook's file, not be a {type(path).__name__}."
+            ) from None
     if "google.colab" in sys.modules:
         with contextlib.suppress(Exception):  # it is not documented; then the file will do
             return _notebook_in_colab(), "the notebook as you see it"

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lecturelib import checks
+
 
 class Wrong(Exception):
     """An answer that does not pass; its message is a hint, and never the answer."""
@@ -133,6 +135,8 @@ def array(answer, shape=None, *, what="the answer"):
     ------
     Wrong
         If it is not made of finite numbers, or has another shape.
+    TypeError, ValueError
+        If `shape` is no shape.
 
     Examples
     --------
@@ -143,6 +147,11 @@ def array(answer, shape=None, *, what="the answer"):
     Traceback (most recent call last):
     lecturelib.coursework.questions.Wrong: the answer must be one number, but has the shape (2,)
     """
+    return _finite(answer, None if shape is None else checks.shape("shape", shape), what)
+
+
+def _finite(answer, shape, what):
+    """Do the work of `array`, for a shape that may be empty, too."""
     if answer is None or answer is ...:
         raise Wrong(f"{what} is not there yet")
     try:
@@ -154,8 +163,8 @@ def array(answer, shape=None, *, what="the answer"):
         found = found.astype(float)
     except (TypeError, ValueError, RecursionError):
         raise Wrong(f"{what} must be made of numbers, not {type(answer).__name__}") from None
-    if shape is not None and found.shape != tuple(shape):
-        wanted = "must be one number" if shape == () else f"must have the shape {tuple(shape)}"
+    if shape is not None and found.shape != shape:
+        wanted = "must be one number" if shape == () else f"must have the shape {shape}"
         raise Wrong(f"{what} {wanted}, but has the shape {found.shape}")
     if not np.isfinite(found).all():
         raise Wrong(f"{what} has entries that are infinite or not numbers")
@@ -191,14 +200,20 @@ def expect_close(answer, expected, hint, *, rel=1e-6, abs=0.0, what="the answer"
     ------
     Wrong
         If the shape differs, or an entry by more.
+    TypeError, ValueError
+        If `expected` is not made of finite numbers, or `rel` or `abs` is no number of at least 0.
 
     Examples
     --------
     >>> from lecturelib.coursework import expect_close
     >>> expect_close(0.333, 1 / 3, "did you divide by the number of classes?", abs=1e-3)
     """
-    expected = np.asarray(torch.as_tensor(expected).detach().cpu(), dtype=float)
-    found = array(answer, expected.shape, what=what)
+    rel, abs = checks.number("rel", rel, least=0), checks.number("abs", abs, least=0)
+    try:
+        expected = _finite(expected, None, "expected")
+    except Wrong as error:
+        raise ValueError(str(error)) from None  # the mistake is the test's
+    found = _finite(answer, expected.shape, what)
     if not (np.abs(found - expected) <= abs + rel * np.abs(expected)).all():
         raise Wrong(hint)
 

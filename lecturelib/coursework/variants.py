@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from lecturelib import checks
+
 
 class Stream:
     """Random numbers that are the same on every machine; each call draws on.
@@ -20,6 +22,11 @@ class Stream:
     seed : int
         Not negative.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `seed` is no such number.
+
     Examples
     --------
     >>> from lecturelib.coursework import Stream
@@ -28,6 +35,7 @@ class Stream:
     """
 
     def __init__(self, seed):
+        seed = checks.integer("seed", seed, least=0)
         self._generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
 
     def integers(self, low, high=None, shape=None):

@@ -1,7 +1,7 @@
 """Valid calls of lecturelib.experiments.
 
-Nonsense for ``jobs`` and ``dask`` is left to the tests of the runner: three processes, or a search
-for a cluster, take seconds.
+Nonsense for ``jobs``, ``dask`` and the address of a cluster is left to the tests of the runner:
+three processes, or a search for a cluster, take seconds.
 """
 
 import tempfile
@@ -30,7 +30,13 @@ def run(name="tiny", cache=None, folder=None):
         experiments.run(name, cache=cache, folder=folder)
 
 
+def cluster():
+    with experiments.cluster(None):
+        pass
+
+
 CALLS = {
+    "cluster": lambda: (cluster, {}),
     "experiments": lambda: (known, {}),
     "run": lambda: (run, {}),
 }
