@@ -65,28 +65,38 @@ def without_outputs(path):
     return nbformat.writes(notebook) + "\n"
 
 
+def library_files(root):
+    """Yield the paths of the library's files, without what Python or an editor leaves there."""
+    for path in (root / "lecturelib").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts and path.name[0] != ".":
+            yield path
+
+
 def contents(root):
     """Return the bytes of each file of the archive, by its path there."""
     files = {Path("README.md"): README.encode()}
     for folder in ("chapters", "assignments"):
         for path in (root / folder).glob("*.ipynb"):
             files[path.relative_to(root)] = without_outputs(path).encode()
-    library = (root / "lecturelib").rglob("*")
-    for path in [*library, *(root / name for name in COPIED)]:
-        if path.is_file() and "__pycache__" not in path.parts and path.name[0] != ".":
-            files[path.relative_to(root)] = path.read_bytes()
+    for path in [*library_files(root), *(root / name for name in COPIED)]:
+        files[path.relative_to(root)] = path.read_bytes()
     return files
+
+
+def pack(files, archive, executable=()):
+    """Write an archive of files, given as bytes by path: the same ones give the same archive."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
+        for path in sorted(files):
+            entry = zipfile.ZipInfo(path.as_posix(), EARLIEST)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3  # Unix, which knows what may be executed
+            entry.external_attr = (0o100755 if path in executable else 0o100644) << 16
+            packed.writestr(entry, files[path])
 
 
 def bundle(root, archive):
     """Write the archive."""
-    files = contents(root)
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as bundled:
-        for path in sorted(files):
-            entry = zipfile.ZipInfo((FOLDER / path).as_posix(), EARLIEST)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            bundled.writestr(entry, files[path])
+    pack({FOLDER / path: data for path, data in contents(root).items()}, archive)
 
 
 if __name__ == "__main__":

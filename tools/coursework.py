@@ -35,7 +35,6 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,7 +43,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import nbformat
-from bundle import EARLIEST
+from bundle import library_files, pack
 from execute import notebook_from
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -305,19 +304,22 @@ def leaks_in_history(master, history, others):
                 )
 
 
+def text_of(path):
+    """Return the text of a file; that of a notebook is what its cells and their outputs hold."""
+    text = path.read_text(encoding="utf-8", errors="ignore")
+    return "\n".join(strings(json.loads(text))) if path.suffix == ".ipynb" else text
+
+
 def site_sources(root):
     """Return the texts that the site, and what readers take home, are made of."""
     folders = [root / name for name in ("chapters", "backmatter", "lecturelib", "assignments")]
     paths = [path for folder in folders for path in sorted(folder.rglob("*"))]
     paths += [root / "intro.md", root / "README.md"]
-    texts = {}
-    for path in paths:
-        if path.suffix in {".py", ".md", ".toml", ".json", ".ipynb"} and path.is_file():
-            text = path.read_text(encoding="utf-8")
-            if path.suffix == ".ipynb":
-                text = "\n".join(strings(json.loads(text)))
-            texts[path.relative_to(root).as_posix()] = text
-    return texts
+    return {
+        path.relative_to(root).as_posix(): text_of(path)
+        for path in paths
+        if path.suffix in {".py", ".md", ".toml", ".json", ".ipynb"} and path.is_file()
+    }
 
 
 def public_history(root):
@@ -339,13 +341,18 @@ def public_history(root):
 # What an assignment promises
 
 
+def load(path):
+    """Import a file that is in no package."""
+    spec = spec_from_file_location(f"{path.stem}_of_{path.parent.name}", path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def read_hidden(path):
     """Return the hidden tests that a file defines."""
-    spec = spec_from_file_location(f"hidden_of_{path.parent.name}", path)
-    module = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        return module.HIDDEN
+        return load(path).HIDDEN
     except Exception as error:  # whatever is wrong with it, the others are built
         said = f"{type(error).__name__}: {error}"
         raise Unfit(f"coursework/{path.parent.name}/hidden.py cannot be read: {said}") from None
@@ -554,23 +561,12 @@ def gradescope_archive(master, root, archive):
     names = [re.split("[<>=~! ]", line)[0] for line in project["dependencies"]]
     requirements = pinned(root, [*names, "ipython"])
     hidden = root / "coursework" / master.name / "hidden.py"
-    files = {
-        path.relative_to(root): (path.read_bytes(), 0o644)
-        for path in (root / "lecturelib").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.name[0] != "."
-    }
-    files[Path("hidden", master.name, "hidden.py")] = (hidden.read_bytes(), 0o644)
-    files[Path("requirements.txt")] = (("\n".join(requirements) + "\n").encode(), 0o644)
-    files[Path("setup.sh")] = (SETUP.encode(), 0o755)
-    files[Path("run_autograder")] = (RUN.format(name=master.name).encode(), 0o755)
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as written:
-        for path in sorted(files):
-            data, mode = files[path]
-            entry = zipfile.ZipInfo(path.as_posix(), EARLIEST)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.create_system = 3  # Unix, which knows what may be executed
-            entry.external_attr = (0o100000 | mode) << 16
-            written.writestr(entry, data)
+    files = {path.relative_to(root): path.read_bytes() for path in library_files(root)}
+    files[Path("hidden", master.name, "hidden.py")] = hidden.read_bytes()
+    files[Path("requirements.txt")] = ("\n".join(requirements) + "\n").encode()
+    scripts = {Path("setup.sh"): SETUP, Path("run_autograder"): RUN.format(name=master.name)}
+    files |= {path: script.encode() for path, script in scripts.items()}
+    pack(files, archive, executable=scripts)
 
 
 # All of it
@@ -586,25 +582,28 @@ def assignment_of(name):
         raise Unfit(f"lecturelib/coursework/assignments/{name}.py: {error}") from None
 
 
-def examine(root, name):
-    """Read a master, and find all that is wrong with it without running it."""
+def examine(root, name, sources, history):
+    """Read a master, and find all that is wrong with it without running it.
+
+    What is public is given: `site_sources` and `public_history` are the same for all masters.
+    """
     folder = root / "coursework" / name
     master = read_master(folder / "master.py")
     assignment = assignment_of(name)
     problems = [*broken_promises(master, assignment, read_hidden(folder / "hidden.py"))]
     problems += leaks_in_notebook(master, json.loads(as_text(master.student)))
-    others = site_sources(root)
-    others.pop(f"assignments/{name}.ipynb", None)  # it is written anew, and looked at closely
+    own = f"assignments/{name}.ipynb"  # it is written anew, and looked at closely
+    others = {path: text for path, text in sources.items() if path != own}
     problems += leaks_in_site(master, others)
-    problems += leaks_in_history(master, public_history(root), others)
+    problems += leaks_in_history(master, history, others)
     if problems:
         raise Unfit("\n".join(problems))
     return master, assignment
 
 
-def check(root, name):
+def check(root, name, *public):
     """Examine a master and its student edition, and run nothing."""
-    master, _ = examine(root, name)
+    master, _ = examine(root, name, *public)
     path = root / "assignments" / f"{name}.ipynb"
     there = path.read_text(encoding="utf-8") if path.exists() else "{}"
     leaks = list(leaks_in_notebook(master, json.loads(there)))
@@ -614,9 +613,9 @@ def check(root, name):
         raise Unfit(f"assignments/{name}.ipynb is not what its master makes: run make coursework")
 
 
-def build(root, name):
+def build(root, name, *public):
     """Examine and run a master, and write its three editions."""
-    master, assignment = examine(root, name)
+    master, assignment = examine(root, name, *public)
     (root / "assignments").mkdir(exist_ok=True)
     student_runs(master, assignment, root)
     instructor = instructor_edition(master, root)
@@ -627,10 +626,10 @@ def build(root, name):
     (root / "assignments" / f"{name}.ipynb").write_text(as_text(master.student), encoding="utf-8")
 
 
-def attempt(step, root, name):
+def attempt(step, root, name, *public):
     """Take a step for a master; return what is wrong with it, or nothing."""
     try:
-        step(root, name)
+        step(root, name, *public)
     except Unfit as problem:
         return str(problem)
     return ""
@@ -646,8 +645,9 @@ def main(arguments, root=ROOT):
     if missing:
         print(f"there is no master of {', '.join(missing)} in coursework/", file=sys.stderr)
         return len(missing)
+    public = site_sources(root), public_history(root)
     with ThreadPoolExecutor(2) as pool:  # what runs is in kernels of its own
-        found = list(pool.map(lambda name: attempt(step, root, name), names))
+        found = list(pool.map(lambda name: attempt(step, root, name, *public), names))
     for name, problem in zip(names, found, strict=True):
         if problem:
             print(f"✗ {name}\n{textwrap.indent(problem, '  ')}", file=sys.stderr)

@@ -19,7 +19,6 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # a fork mu
 import ast
 import contextlib
 import copy
-import importlib.util
 import io
 import resource
 import signal
@@ -29,15 +28,17 @@ from pathlib import Path
 import jupytext
 import matplotlib as mpl
 
+from coursework import load
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lecturelib.coursework import variant  # noqa: E402
 from lecturelib.coursework.assignments import assignment  # noqa: E402
+from lecturelib.coursework.notebook import PLACEHOLDER  # noqa: E402
 
 LEAST = 0.95
 SECONDS = 20  # of a mutant; one that takes longer is noticed
-STUDENT = "your.name@example.org"  # of the masters
 
 OPERATORS = {
     ast.Add: (ast.Sub,),
@@ -154,14 +155,6 @@ def put(parent, name, index, child):
         getattr(parent, name)[index] = child
 
 
-def load(path):
-    """Import a file that is in no package."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def survives(code, namespace, question, tests, mine):
     """Run a mutant in a fork of this process; return whether it passes all tests."""
     child = os.fork()
@@ -188,7 +181,7 @@ def examine(name, folder=ROOT / "coursework"):
     hidden = load(folder / name / "hidden.py").HIDDEN
     excused = getattr(load(folder / name / "answers.py"), "EQUIVALENT", {})
     questions = {question.name: question for question in assignment(name).questions}
-    mine, namespace = variant(STUDENT, name), {"__name__": "master"}
+    mine, namespace = variant(PLACEHOLDER, name), {"__name__": "master"}
     for cell in jupytext.read(folder / name / "master.py").cells:
         if cell.cell_type != "code" or "coursework.submit" in cell.source:
             continue

@@ -10,7 +10,6 @@ usage: python tools/public.py DEST
 """
 
 import ast
-import json
 import shutil
 import subprocess
 import sys
@@ -23,8 +22,8 @@ from coursework import (
     leaks_in_site,
     read_master,
     squeezed,
-    strings,
     telling,
+    text_of,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,14 +55,8 @@ def copy(root, destination):
 
 def texts(folder):
     """Return the texts of all files below a folder, those of notebooks cell by cell."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            text = path.read_bytes().decode("utf-8", errors="ignore")
-            if path.suffix == ".ipynb":
-                text = "\n".join(strings(json.loads(text)))
-            found[path.relative_to(folder).as_posix()] = text
-    return found
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): text_of(path) for path in paths}
 
 
 def leaks(root, destination):

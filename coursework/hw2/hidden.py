@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lecturelib.coursework.assignments import hw2
-from lecturelib.coursework.questions import Test, array, expect, expect_close
+from lecturelib.coursework.questions import Test, array, expect, expect_close, same_entry
 from lecturelib.deep_linear import gradient_descent
 
 
@@ -109,15 +109,6 @@ def features_of(mine):
     return {"factor": factor, "scale": scale, "truncated": inputs * factor ** (depth - 1) * kept}
 
 
-def same(right, name, hint):
-    def run(answer, mine):
-        expected = right(mine)
-        found = dict(zip(expected, hw2.read(answer, *expected), strict=True))
-        expect_close(found[name], expected[name], hint, rel=1e-6, what=name)
-
-    return run
-
-
 def reached(depth, classes, samples, scale):
     """D of the last features, layer by layer."""
     compression = (samples - 1) * classes / (classes - 1)
@@ -146,15 +137,23 @@ HIDDEN = {
         Test("a small start, many tasks", small_and_deep, 1),
     ),
     "hw2-q3": (
-        Test("the drift", same(drifts, "drift", "what do finite steps add to the balance?"), 3),
-        Test("the ratio", same(drifts, "ratio", "half the step, and twice as many of them"), 2),
+        Test(
+            "the drift", same_entry(drifts, "drift", "what do finite steps add to the balance?"), 3
+        ),
+        Test(
+            "the ratio", same_entry(drifts, "ratio", "half the step, and twice as many of them"), 2
+        ),
     ),
     "hw2-q5": (
-        Test("the factor", same(features_of, "factor", "the factor from layer to layer"), 2),
-        Test("the scale", same(features_of, "scale", "how do the scale and n make the factor?"), 2),
+        Test("the factor", same_entry(features_of, "factor", "the factor from layer to layer"), 2),
+        Test(
+            "the scale",
+            same_entry(features_of, "scale", "how do the scale and n make the factor?"),
+            2,
+        ),
         Test(
             "the truncated layer",
-            same(features_of, "truncated", "which directions of the layer are left?"),
+            same_entry(features_of, "truncated", "which directions of the layer are left?"),
             2,
         ),
     ),

@@ -381,7 +381,7 @@ def _find_notebook(path, mine):
     for candidate in sorted(Path().glob("*.ipynb")):
         with contextlib.suppress(_NoSubmission, OSError):
             cells = _cells(candidate.read_bytes(), candidate)
-            if mine.assignment in _assignments_begun(cells):
+            if mine.assignment in dict(begin_calls(cells)):
                 found.append(candidate)
     if len(found) == 1:
         return _read_notebook(found[0], mine)
@@ -418,7 +418,7 @@ def _read_notebook(path, mine):
     if not path.is_file():
         raise _NoSubmission(f"there is no notebook {path}. Save it, then call submit(path).")
     content = path.read_bytes()
-    if mine.assignment not in _assignments_begun(_cells(content, path)):
+    if mine.assignment not in dict(begin_calls(_cells(content, path))):
         raise _NoSubmission(
             f"{path} has no cell that calls coursework.begin({mine.assignment!r}, ...). "
             "Call submit(path) with the notebook of the assignment."
@@ -438,22 +438,32 @@ def _cells(content, path):
         ) from None
 
 
-def _assignments_begun(cells):
-    """Return the names of assignments that cells begin, by calls of any function `begin`."""
-    names = set()
+def begin_calls(cells):
+    """Yield the assignment and the student that cells give to any function `begin`.
+
+    What is not written out is None.
+
+    Examples
+    --------
+    >>> from lecturelib.coursework.notebook import begin_calls
+    >>> list(begin_calls(["mine = coursework.begin('hw1', student=me)"]))
+    [('hw1', None)]
+    """
     for source in cells:
+        lines = (line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
         try:
-            tree = ast.parse(source)
-        except (SyntaxError, ValueError):  # magics, or a cell half written
+            tree = ast.parse("\n".join(lines))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # a cell half written
             continue
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue
-            called = getattr(node.func, "attr", getattr(node.func, "id", None))
-            given = [*node.args[:1], *(k.value for k in node.keywords if k.arg == "assignment")]
-            if called == "begin":
-                names |= {value.value for value in given if isinstance(value, ast.Constant)}
-    return names
+            if getattr(node.func, "attr", getattr(node.func, "id", "")) != "begin":
+                continue
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            given |= zip(("assignment", "student"), node.args, strict=False)
+            given = {k: v.value for k, v in given.items() if isinstance(v, ast.Constant)}
+            yield given.get("assignment"), given.get("student")
 
 
 def _safe(name):

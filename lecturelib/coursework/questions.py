@@ -243,3 +243,61 @@ def expect(condition, hint):
     """
     if not (isinstance(condition, (bool, np.bool_, numbers.Number)) and condition):
         raise Wrong(hint)
+
+
+def read_entries(answer, *names):
+    """Return the numbers of an answer that is a dict with certain names, in that order.
+
+    Raises
+    ------
+    Wrong
+        If it is no dict, lacks a name, or has something else than a number there.
+
+    Examples
+    --------
+    >>> from lecturelib.coursework.questions import read_entries
+    >>> read_entries({"ratio": 2, "drift": torch.tensor(0.5)}, "drift", "ratio")
+    [0.5, 2.0]
+    """
+    expect(isinstance(answer, dict), f"the answer must be a dict with {', '.join(names)}")
+    missing = [name for name in names if name not in answer]
+    if missing:
+        raise Wrong(f"the dict lacks {', '.join(missing)}")
+    return [float(array(answer[name], (), what=name)) for name in names]
+
+
+def same_entry(right, name, hint, *, abs=0.0):
+    """Return what a `Test` runs to compare one entry of a dict with that of the right one.
+
+    Parameters
+    ----------
+    right : callable
+        Takes the `Variant` and returns the right dict; an answer must have all its names.
+    name : str
+        Of the entry.
+    hint : str
+        What to say if it differs.
+    abs : float
+        How far it may be off besides a millionth of it.
+
+    Returns
+    -------
+    callable
+        Takes the answer and the `Variant`.
+
+    Examples
+    --------
+    >>> from lecturelib.coursework.questions import same_entry
+    >>> run = same_entry(lambda mine: {"ratio": 2.0}, "ratio", "count the steps")
+    >>> run({"ratio": 3.0}, None)
+    Traceback (most recent call last):
+    lecturelib.coursework.questions.Wrong: count the steps
+    """
+
+    def run(answer, mine):
+        expected = right(mine)
+        found = dict(zip(expected, read_entries(answer, *expected), strict=True))
+        expect_close(found[name], expected[name], hint, abs=abs, what=name)
+
+    run.__wrapped__ = right  # a grader's fingerprint must see the file in which it stands
+    return run

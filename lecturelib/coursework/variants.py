@@ -91,6 +91,18 @@ class Variant:
         return Stream(int.from_bytes(digest[:16], "big"))
 
 
+def student_name(text):
+    """Return a student's name as variants know it: small letters, no white space around it.
+
+    Examples
+    --------
+    >>> from lecturelib.coursework.variants import student_name
+    >>> student_name(" Ada@example.org")
+    'ada@example.org'
+    """
+    return text.strip().lower()
+
+
 def variant(student, assignment):
     """Return a student's own version of an assignment.
 
@@ -126,4 +138,4 @@ def variant(student, assignment):
             raise TypeError(f"{name} must be a string, not {type(value).__name__}")
         if not value.strip():
             raise ValueError(f"{name} must not be empty")
-    return Variant(student.strip().lower(), assignment.strip())
+    return Variant(student_name(student), assignment.strip())

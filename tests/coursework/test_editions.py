@@ -179,9 +179,14 @@ def publish(root):
     return path
 
 
+def take(root, step=coursework.examine):
+    """Take a step for the assignment, with what is public now."""
+    return step(root, "tiny", coursework.site_sources(root), coursework.public_history(root))
+
+
 def problem(root, step=coursework.examine):
     with pytest.raises(coursework.Unfit) as caught:
-        step(root, "tiny")
+        take(root, step)
     return str(caught.value)
 
 
@@ -208,9 +213,9 @@ def test_students_get_stubs_and_nothing_else_changes(root):
 
 def test_a_master_that_keeps_the_rules_passes(root):
     write(root)
-    coursework.examine(root, "tiny")
+    take(root)
     publish(root)
-    coursework.check(root, "tiny")
+    take(root, coursework.check)
 
 
 def test_the_same_master_gives_the_same_bytes(root):
@@ -375,7 +380,7 @@ def test_a_long_line_among_the_sites_sources_is_found(root):
 def test_a_common_line_among_the_sites_sources_is_none(root):
     (root / "intro.md").write_text("return result\n")
     write(root)
-    coursework.examine(root, "tiny")
+    take(root)
 
 
 def test_lines_that_tell_nothing_are_not_looked_for():
@@ -408,7 +413,7 @@ def test_a_solution_in_the_history_of_the_public_folder_is_found(root):
     git(root, "init", "--quiet")
     git(root, "add", "assignments")
     git(root, "commit", "--quiet", "-m", "clean")
-    coursework.examine(root, "tiny")
+    take(root)
     path.write_text(clean.replace("result = ...", "result = value * (1 + 1 + 0)"))
     git(root, "commit", "--quiet", "-a", "-m", "slip")
     path.write_text(clean)
@@ -524,7 +529,7 @@ def test_three_editions_are_built(whole_library, capsys):
     assert {"numpy", "torch", "ipython"} <= {line.split("==")[0] for line in requirements}
     assert all("==" in line and line in pins for line in requirements)
 
-    coursework.gradescope_archive(coursework.examine(root, "tiny")[0], root, archive)
+    coursework.gradescope_archive(take(root)[0], root, archive)
     publish(root)
     assert (archive.read_bytes(), (root / "assignments" / "tiny.ipynb").read_bytes()) == first
 
@@ -566,7 +571,7 @@ def test_gradescopes_archive_grades_where_it_is_unpacked(whole_library):
     root = whole_library
     write(root)
     (root / "_build").mkdir()
-    coursework.gradescope_archive(coursework.examine(root, "tiny")[0], root, root / "_build/a.zip")
+    coursework.gradescope_archive(take(root)[0], root, root / "_build/a.zip")
     autograder = root / "autograder"
     for name in ("source", "submission", "results"):
         (autograder / name).mkdir(parents=True)

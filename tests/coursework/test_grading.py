@@ -17,7 +17,7 @@ from helpers import ROOT
 
 from lecturelib.coursework import __main__ as command_line
 from lecturelib.coursework import grading, variant
-from lecturelib.coursework.grading import Limits, grade, grade_one, sandbox
+from lecturelib.coursework.grading import Limits, grade, grade_one, sandbox, scoring
 from lecturelib.coursework.grading.session import NoWorker, Session, Worker
 from lecturelib.coursework.questions import Assignment, Question, Test, expect_close
 
@@ -603,6 +603,19 @@ def test_hidden_tests_of_no_question_and_questions_without_points_are_refused():
         grade_one(__file__, SMALL, {**HIDDEN, "tiny-q9": ()})
     with pytest.raises(ValueError, match="nobody gives points for tiny-q3"):
         grade_one(__file__, SMALL, {**HIDDEN, "tiny-q3": ()})
+
+
+def test_a_changed_right_entry_is_graded_anew(tmp_path):
+    """Though no function of the file itself is what a test runs."""
+    marks = set()
+    for right in ("1.0", "2.0"):
+        (tmp_path / "hidden.py").write_text(
+            "from lecturelib.coursework.questions import Test, same_entry\n"
+            f"run = same_entry(lambda mine: {{'a': {right}}}, 'a', 'a differs')\n"
+            "HIDDEN = {name: (Test('a', run, 1),) for name in ('tiny-q1', 'tiny-q2', 'tiny-q3')}\n"
+        )
+        marks.add(scoring.fingerprint(SMALL, scoring.load_hidden(tmp_path, SMALL), LIMITS))
+    assert len(marks) == 2
 
 
 def test_a_notebook_of_somebody_else_is_graded_with_ones_own_numbers(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lecturelib.coursework import Wrong, array, expect, expect_close
+from lecturelib.coursework.questions import read_entries, same_entry
 
 NAN = float("nan")
 
@@ -123,3 +124,26 @@ def test_what_holds_is_expected(condition):
 def test_what_does_not_hold_is_wrong(condition):
     with pytest.raises(Wrong, match="does not hold"):
         expect(condition, "does not hold")
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        ([1.0, 2.0], "must be a dict with b, a"),
+        ({"a": 1.0}, "the dict lacks b"),
+        ({"a": [1.0], "b": 2.0}, "a must be one number"),
+        ({"a": 1.0, "b": ...}, "b is not there yet"),
+    ],
+)
+def test_entries_that_are_no_numbers_are_said(answer, hint):
+    with pytest.raises(Wrong, match=hint):
+        read_entries(answer, "b", "a")
+
+
+def test_one_entry_is_compared_and_all_must_be_there():
+    run = same_entry(lambda mine: {"a": mine, "b": 0.0}, "a", "a differs")
+    run({"b": 7, "a": 2.0 + 1e-6}, 2.0)
+    for answer, hint in [({"a": 2.1, "b": 0.0}, "a differs"), ({"a": 2.0}, "lacks b")]:
+        with pytest.raises(Wrong, match=hint):
+            run(answer, 2.0)
+    same_entry(lambda mine: {"a": 0.0}, "a", "a differs", abs=1e-3)({"a": 1e-4}, None)

@@ -84,8 +84,8 @@ def write_style(static, style):
     """Write the style sheet, and the fonts that it names with the glyphs that it draws."""
     folder = MATHJAX / "output" / "chtml" / "fonts" / "woff-v2"
     (static / FONTS).mkdir(exist_ok=True)
+    glyphs = fonts.drawn_characters(style)
     for name in set(re.findall(rf"{FONTS}/([\w-]+)\.woff", style)):
-        glyphs = fonts.drawn_characters(style)
         fonts.cut(folder / f"{name}.woff", glyphs, static / FONTS / f"{name}.woff2")
     style = style.replace('.woff")', '.woff2")').replace('format("woff")', 'format("woff2")')
     (static / STYLE).write_text(style, encoding="utf-8")

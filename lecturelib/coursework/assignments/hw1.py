@@ -13,10 +13,10 @@ from lecturelib.coursework.questions import (
     Assignment,
     Question,
     Test,
-    Wrong,
     array,
     expect,
     expect_close,
+    read_entries,
 )
 
 
@@ -148,7 +148,7 @@ def _two_groups(answer, mine):
 
 def _penalty(answer, mine):
     task = model(mine)
-    decay_h, objective, norm_w = read(answer, "decay_h", "objective", "norm_w")
+    decay_h, objective, norm_w = read_entries(answer, "decay_h", "objective", "norm_w")
     expect(decay_h > 0, "decay_h must be positive: without a penalty the features grow for ever")
     price = math.sqrt(task.samples_per_class * task.decay_w * decay_h)
     expect(task.num_classes * price < 1, "with so large a decay_h the model learns nothing")
@@ -172,20 +172,11 @@ TWO_CLASSES = 1.042596914000558
 
 
 def _shares(answer, mine):
-    c, before, after = read(answer, "c", "before", "after")
+    c, before, after = read_entries(answer, "c", "before", "after")
     expect(c > 0, "features and classifier point in the same direction: c is positive")
     for name, share in (("before", before), ("after", after)):
         expect(0 <= share <= 1, f"{name!r} must be a share, between 0 and 1")
     expect(after < before, "the new bias should make the rules agree more often")
-
-
-def read(answer, *names):
-    """Return the numbers of an answer that is a dict with certain names, in that order."""
-    expect(isinstance(answer, dict), f"the answer must be a dict with {', '.join(names)}")
-    missing = [name for name in names if name not in answer]
-    if missing:
-        raise Wrong(f"the dict lacks {', '.join(missing)}")
-    return [float(array(answer[name], (), what=name)) for name in names]
 
 
 ASSIGNMENT = Assignment(

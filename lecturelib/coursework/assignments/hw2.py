@@ -14,10 +14,10 @@ from lecturelib.coursework.questions import (
     Assignment,
     Question,
     Test,
-    Wrong,
     array,
     expect,
     expect_close,
+    read_entries,
 )
 
 
@@ -179,13 +179,13 @@ def tasks(mine, name, *, dim=12, depth=3, scale=0.7, ranks):
 
 
 def _drift(answer, mine):
-    drift, ratio = read(answer, "drift", "ratio")
+    drift, ratio = read_entries(answer, "drift", "ratio")
     expect(drift > 0, "the drift is a norm, and not zero for steps of finite size")
     expect(ratio > 1, "smaller steps for the same time should drift less")
 
 
 def _compression(answer, mine):
-    factor, scale, truncated = read(answer, "factor", "scale", "truncated")
+    factor, scale, truncated = read_entries(answer, "factor", "scale", "truncated")
     expect(0 < factor < 1, "D_l should fall from layer to layer")
     expect(0 < scale < 1, "the scale of the start lies between 0 and 1")
     expect(truncated > 0, "D is positive: the layer keeps more directions than there are classes")
@@ -202,15 +202,6 @@ def _nothing_to_do(answer, mine):
     # D_0 = 4 for K = 2 and n = 3. With two layers a factor of one is enough, so ε² = √3.
     hint = "K = 2, n = 3 and the goal D = 4: that is where the inputs start"
     expect_close(answer(2, 2, 3, 4.0), 3**0.25, hint)
-
-
-def read(answer, *names):
-    """Return the numbers of an answer that is a dict with certain names, in that order."""
-    expect(isinstance(answer, dict), f"the answer must be a dict with {', '.join(names)}")
-    missing = [name for name in names if name not in answer]
-    if missing:
-        raise Wrong(f"the dict lacks {', '.join(missing)}")
-    return [float(array(answer[name], (), what=name)) for name in names]
 
 
 ASSIGNMENT = Assignment(

@@ -28,6 +28,7 @@ from lecturelib.coursework.grading.scoring import (
 )
 from lecturelib.coursework.grading.session import NoWorker
 from lecturelib.coursework.questions import Assignment
+from lecturelib.coursework.variants import student_name
 from lecturelib.experiments import cluster
 
 __all__ = ["Limits", "grade", "grade_one"]
@@ -165,13 +166,13 @@ def grade_one(path, assignment, hidden, *, student=None, names=(), limits=None):
     whole, tests = _loaded(assignment, hidden)
     submission = submissions.read(path, path.parent, whole.name)
     if student is not None:
-        allowed = {name.strip().lower() for name in (student, *names) if name.strip()}
+        allowed = {student_name(name) for name in (student, *names)} - {""}
         if submission.student not in allowed:
             submission.notes.append(
                 f"the notebook is that of {submission.student!r}, but was handed in by "
                 f"{student!r}, and is graded with the numbers of the latter"
             )
-            submission.student = student.strip().lower()
+            submission.student = student_name(student)
         submission.sure = True
     return score(submission, whole, tests, limits)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lecturelib.coursework.grading import wire
 from lecturelib.coursework.questions import Wrong
+from lecturelib.coursework.variants import student_name
 
 __all__ = ["NoWorker", "NotDone", "Session", "Slow", "Worker", "worker"]
 
@@ -216,7 +217,7 @@ class Session:
                 if isinstance(errors, list) and len(errors) == len(self.cells) and not self.quiet:
                     self.errors = [None if text is None else str(text)[:500] for text in errors]
                     self.output = str(output)[:20_000]
-                    self.begun = str(found.get("begun") or "").strip().lower()[:200]
+                    self.begun = student_name(str(found.get("begun") or ""))[:200]
                 for index, why in self._skipped.items():
                     self.errors[index] = why
             except (OSError, EOFError, wire.Malformed) as error:

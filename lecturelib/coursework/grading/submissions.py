@@ -4,7 +4,6 @@ Nothing is unpacked to disk and nothing in a file is believed without a look: a 
 read in memory by name, and a notebook is a JSON file that may be anything.
 """
 
-import ast
 import hashlib
 import io
 import json
@@ -12,6 +11,9 @@ import re
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from lecturelib.coursework.notebook import PLACEHOLDER, begin_calls
+from lecturelib.coursework.variants import student_name
 
 __all__ = ["Submission", "find", "read"]
 
@@ -139,13 +141,13 @@ def read(path, folder, assignment):
         found.notes.append(f"nothing could be run: {type(error).__name__}")
     begun = _begun(found.cells, assignment)
     handed = found.receipt.get("student")
-    handed = handed.strip().lower() if isinstance(handed, str) else ""
-    found.student = begun or handed or found.name.strip().lower() or "unknown"
+    handed = student_name(handed) if isinstance(handed, str) else ""
+    found.student = begun or handed or student_name(found.name) or "unknown"
     found.sure = bool(begun)
     if begun and handed and begun != handed:
         found.notes.append(f"the notebook begins as {begun!r}, its receipt says {handed!r}")
-    if begun == "your.name@example.org":
-        found.notes.append("the notebook still begins as your.name@example.org")
+    if begun == PLACEHOLDER:
+        found.notes.append(f"the notebook still begins as {PLACEHOLDER}")
     return found
 
 
@@ -220,25 +222,8 @@ def _code(data):
 
 
 def _begun(cells, assignment):
-    """Return the student that a notebook gives to `begin` for an assignment, in small letters."""
-    for source in cells:
-        lines = (line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
-        try:
-            tree = ast.parse("\n".join(lines))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call):
-                continue
-            function = node.func
-            if getattr(function, "attr", getattr(function, "id", "")) != "begin":
-                continue
-            given = [a.value if isinstance(a, ast.Constant) else None for a in node.args]
-            named = {
-                k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)
-            }
-            which = given[0] if given else named.get("assignment")
-            who = given[1] if len(given) > 1 else named.get("student")
-            if which == assignment and isinstance(who, str) and who.strip():
-                return who.strip().lower()
+    """Return the student that a notebook gives to `begin` for an assignment, or nothing."""
+    for which, who in begin_calls(cells):
+        if which == assignment and isinstance(who, str) and who.strip():
+            return student_name(who)
     return ""

@@ -116,9 +116,10 @@ def warm_up():
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     with contextlib.suppress(Exception):
-        from lecturelib.coursework.assignments import NAMES, assignment
+        from lecturelib.coursework.assignments import assignment
+        from lecturelib.coursework.assignments import names as known
 
-        for name in NAMES:
+        for name in known():
             with contextlib.suppress(Exception):
                 assignment(name)
 
