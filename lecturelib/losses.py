@@ -33,7 +33,15 @@ __all__ = [
 
 
 class Loss(ABC):
-    """What every loss can do.
+    r"""What every loss can do.
+
+    Notes
+    -----
+    A loss of your own inherits from this class. It defines ``_values(logits, index, true)``, the
+    loss of every sample, shape (…, N, 1), where ``true = logits.gather(-1, index)`` is its right
+    logit, with operations that autograd can follow; :meth:`bound`, which is ψ; and :meth:`margin`.
+    The unconstrained features model takes it as it takes those below. A network can be trained
+    with any function of logits and labels.
 
     Examples
     --------
@@ -42,6 +50,26 @@ class Loss(ABC):
     tensor(True)
     >>> FocalLoss(gamma=0)(logits, labels) == CrossEntropy()(logits, labels)
     tensor(True)
+
+    The squared hinge, :math:`\frac12 \sum_{j \ne y} \max(0, 1 + z_j - z_y)^2`:
+
+    >>> class SquaredHinge(Loss):
+    ...     def _values(self, logits, index, true):
+    ...         excess = (1 + logits - true).clamp_min(0).scatter(-1, index, 0)
+    ...         return excess.square().sum(-1, keepdim=True) / 2
+    ...
+    ...     def bound(self, contrast, num_classes):
+    ...         others = num_classes - 1
+    ...         mean = torch.as_tensor(contrast, dtype=torch.float64) / others
+    ...         return others * (1 + mean).clamp_min(0).square() / 2
+    ...
+    ...     def margin(self, price, num_classes, group=1):
+    ...         return max(0.0, 1 - price)  # 1 - a is what a unit of contrast earns
+    >>> value, gradient = SquaredHinge().value_and_gradient(logits, labels)
+    >>> float(value), gradient.tolist()
+    (0.25, [[0.0, 0.0], [0.5, -0.5]])
+    >>> check_contrastive(SquaredHinge(), num_classes=10).unique
+    True
     """
 
     def __call__(self, logits, labels):
@@ -98,9 +126,13 @@ class Loss(ABC):
     def _values(self, logits, index, true):
         """Loss of every sample (…, N, 1), given its right logit ``true`` (…, N, 1)."""
 
-    @abstractmethod
     def _values_and_gradients(self, logits, index, true):
         """Loss of every sample (…, N, 1) and its gradient (…, N, K), a new tensor."""
+        with torch.enable_grad():
+            logits = logits.detach().requires_grad_()
+            values = self._values(logits, index, logits.gather(-1, index))
+            (gradient,) = torch.autograd.grad(values.sum(), logits)
+        return values.detach(), gradient
 
     @abstractmethod
     def bound(self, contrast, num_classes):
@@ -486,12 +518,13 @@ class ContrastiveCheck:
         Found by trying, on up to 4096 random logits.
     unique : bool
         Condition 2: for every c > 0, ψ(t) + c|t| has one minimiser, and it is not positive. Found
-        by trying, from the first two derivatives of ψ at 3001 points.
+        by trying, at 3001 points of t ≤ 0: ψ does not fall at 0, its second derivative is nowhere
+        negative, and where it is 0, ψ does not rise along a straight line.
     first_failure : int or None
         The smallest number of classes for which condition 2 fails, with the same parameters; None
         if there is none (below 2^53).
     critical_c : float or None
-        Where condition 2 fails: the c at which the minimiser jumps to 0.
+        Where condition 2 fails for focal loss: the c at which the minimiser jumps to 0.
     critical_margin : float or None
         The margin from which it jumps.
     """
@@ -559,14 +592,17 @@ def check_contrastive(loss, num_classes):
     contrasts.requires_grad_()
     psi = loss.bound(contrasts, num_classes)
     (slope,) = torch.autograd.grad(psi.sum(), contrasts, create_graph=True)
-    (bend,) = torch.autograd.grad(slope.sum(), contrasts)
-    unique = bool((bend >= 0).all() and slope[0] >= 0)
+    bend = torch.zeros_like(slope)
+    if slope.requires_grad:  # autograd keeps no graph of a ψ made of straight pieces
+        (bend,) = torch.autograd.grad(slope.sum(), contrasts, materialize_grads=True)
+    straight = (bend == 0) & (slope > 1e-100)  # at a price equal to the slope, all of it is best
+    unique = bool((bend >= 0).all() and slope[0] >= 0 and not straight.any())
 
     inflection = loss.inflection if isinstance(loss, FocalLoss) else math.inf
     first_failure = None
     if inflection < math.log(2.0**53):
         first_failure = max(2, math.floor(math.exp(inflection)) + 1)
-    if unique:
+    if unique or not isinstance(loss, FocalLoss):
         return ContrastiveCheck(lower_bound, unique, first_failure, None, None)
 
     ends = loss.of_cross_entropy(math.log(num_classes))

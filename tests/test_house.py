@@ -13,7 +13,9 @@ from helpers import ROOT
 LIBRARY = ROOT / "lecturelib"
 CHAPTERS = sorted((ROOT / "chapters").glob("*.py"))
 SOURCES = sorted(LIBRARY.rglob("*.py"))
-TWINS = {path.stem for path in CHAPTERS}
+# Losses are derived in a chapter of their own, but every chapter may train with them.
+SHARED = {"losses"}
+TWINS = {path.stem for path in CHAPTERS} - SHARED
 
 
 def module_name(path):
@@ -68,6 +70,13 @@ def test_twins_use_shared_modules_and_those_of_their_prerequisites(module):
     used = {topic(name) for name, _ in imports(parsed(MODULES[module]))} & TWINS
     allowed = {own} | prerequisites(own) if own in TWINS else set()
     assert used <= allowed
+
+
+@pytest.mark.parametrize("chapter", [path.stem for path in CHAPTERS])
+def test_chapters_use_shared_modules_their_twin_and_those_of_their_prerequisites(chapter):
+    used = {topic(name) for name, _ in imports(parsed(ROOT / "chapters" / f"{chapter}.py"))}
+    assert used
+    assert used & TWINS <= {chapter} | prerequisites(chapter)
 
 
 def test_prerequisites_are_read_from_the_box():

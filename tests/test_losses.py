@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import F64, SEEDS, close, every_loss, examples, normal, powers
+from helpers import F64, SEEDS, close, every_loss, examples, normal, powers, source
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
@@ -19,6 +19,8 @@ from lecturelib.losses import (
     SquaredError,
     check_contrastive,
 )
+from lecturelib.unconstrained_features import Problem, UnconstrainedFeatures, global_minimizer
+from lecturelib.unconstrained_features import minimize as descend
 
 CLASSES = st.integers(2, 12)
 FAMILIES = {
@@ -455,3 +457,76 @@ def test_a_bound_that_is_too_high_is_noticed():
 def test_only_losses_are_checked_for_the_contrastive_property(loss):
     with pytest.raises(TypeError, match=r"loss must be a loss of lecturelib\.losses"):
         check_contrastive(loss, 3)
+
+
+# --- a loss of one's own ----------------------------------------------------------------------
+
+
+class SquaredHinge(Loss):
+    """As in the docstring of ``Loss``."""
+
+    def _values(self, logits, index, true):
+        excess = (1 + logits - true).clamp_min(0).scatter(-1, index, 0)
+        return excess.square().sum(-1, keepdim=True) / 2
+
+    def bound(self, contrast, num_classes):
+        mean = torch.as_tensor(contrast, dtype=F64) / (num_classes - 1)
+        return (num_classes - 1) * (1 + mean).clamp_min(0).square() / 2
+
+    def margin(self, price, num_classes, group=1):
+        return max(0.0, 1 - price)
+
+
+class Bent(SquaredHinge):
+    """Its bound is concave before 0."""
+
+    def bound(self, contrast, num_classes):
+        return torch.as_tensor(contrast, dtype=F64).add(1).atan() / num_classes
+
+
+@pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+def test_a_loss_of_ones_own_has_the_gradient_of_autograd(lead):
+    logits = normal(3, *lead, 8, 4).requires_grad_()
+    labels = torch.arange(8) % 4
+    value, gradient = SquaredHinge().value_and_gradient(logits, labels)
+    expected = SquaredHinge()(logits, labels)
+    expected.sum().backward()
+    close(value, expected.detach(), 1e-13)
+    close(gradient, logits.grad, 1e-13)
+    assert value.shape == lead and not value.requires_grad and not gradient.requires_grad
+    with torch.no_grad():
+        again = SquaredHinge().value_and_gradient(logits, labels)[1]
+    assert torch.equal(again, gradient)
+
+
+@pytest.mark.parametrize("price", [0.01, 0.5, 0.9, 1.1])
+def test_the_model_takes_a_loss_of_ones_own(price):
+    options = {"weight_decay": price, "loss": SquaredHinge(), "bias": False}
+    problem = Problem(4, 1, dim=5, **options)
+    model = UnconstrainedFeatures(problem, generator=source(0), dtype=F64)
+    descend(model)
+    best = global_minimizer(problem)
+    assert best.margin == max(0.0, 1 - price)
+    assert float(model.objective()) == pytest.approx(best.objective, rel=1e-10)
+
+
+def test_only_what_is_known_of_a_loss_of_ones_own_is_said():
+    check = check_contrastive(SquaredHinge(), 10)
+    assert check.unique and check.first_failure is None
+    bent = check_contrastive(Bent(), 10)
+    assert not bent.unique and not bent.holds
+    assert bent.critical_c is bent.critical_margin is bent.first_failure is None
+
+
+class Hinge(SquaredHinge):
+    """Its bound is a straight line up to margin 1: there every margin is best at the price 1."""
+
+    def bound(self, contrast, num_classes):
+        mean = torch.as_tensor(contrast, dtype=F64) / (num_classes - 1)
+        return (num_classes - 1) * (1 + mean).clamp_min(0)
+
+
+def test_a_straight_piece_that_rises_has_no_unique_minimiser():
+    check = check_contrastive(Hinge(), 10)
+    assert not check.unique and check.first_failure is None
+    assert check_contrastive(SquaredHinge(), 10).unique  # straight where it is 0

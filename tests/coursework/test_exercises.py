@@ -26,7 +26,7 @@ RIGHT = {
         lambda means: (torch.from_numpy(2 * means), torch.tensor(-(means**2).sum(1))),
     ],
     "ex-ufm-imagenet": [(40_000, 4, 1.5e-6), (40_000, 4, 1 / 650_000)],
-    "ex-ufm-smoothing": [math.log(91), 4.511],
+    "ex-losses-smoothing": [math.log(91), 4.511],
 }
 WRONG = {
     "ex-nc-angle": [
@@ -50,7 +50,7 @@ WRONG = {
         lambda means: means,
     ],
     "ex-ufm-imagenet": [(40_000, 40, 1.5e-6), (4_000_000, 400, 1.5e-6), (40_000, 4, 1.5e-3)],
-    "ex-ufm-smoothing": [math.log(90), math.log(9), math.log10(91), math.log(81)],
+    "ex-losses-smoothing": [math.log(90), math.log(9), math.log10(91), math.log(81)],
 }
 
 

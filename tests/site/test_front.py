@@ -22,6 +22,7 @@ NAMES = [chapter.name for chapter in chapters()]
 PREREQUISITES = {
     "neural_collapse": [],
     "unconstrained_features": ["neural_collapse"],
+    "losses": ["unconstrained_features"],
     "law_of_parsimony": [],
     "progressive_separation": ["neural_collapse", "law_of_parsimony"],
     "deep_matrix_completion": ["law_of_parsimony"],

@@ -129,7 +129,7 @@ ASSIGNMENT = Assignment(
             (Test("samples per class", _samples), Test("the penalty", _penalty)),
         ),
         Question(
-            "ex-ufm-smoothing",
+            "ex-losses-smoothing",
             "The margin that label smoothing aims for",
             "margin",
             "value",
