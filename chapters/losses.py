@@ -83,7 +83,7 @@ generator = seed_everything(0)
 # ## Two classes, by hand
 #
 # Take two classes, and of a sample nothing but the {term}`margin` $a$: by how much its right score exceeds its wrong
-# one. In the model of free features one unit of margin has a price, since features and classifier must grow for it.
+# one. In the {term}`unconstrained features model` one unit of margin has a price, since features and classifier must grow for it.
 # With two classes that price is $c = \sqrt{n \lambda_W \lambda_H}$, by {eq}`eq-price`. Say it is $c = 0.01$.
 #
 # **Cross-entropy** is $\log(1 + e^{-a})$. A unit of margin earns $1/(1 + e^a)$. (What a unit *earns* is always the
@@ -390,7 +390,7 @@ claims.check("losses-thresholds", beyond, below=1e-4, control=before)
 # $$Z = \Big( 1 - \frac{N \sqrt{\lambda_W \lambda_H}}{\sqrt n} \Big) Y = (1 - Kc)\, Y .$$
 #
 # That is the whole solution, if $Kc < 1$ and $d \ge K$; for $Kc \ge 1$ nothing is left. The scores of different
-# classes are orthogonal. So are class means and classifier: the cheapest factors of $Z = U \Sigma V^\top$ are, up to
+# classes are orthogonal. So are {term}`class means <class mean>` and classifier: the cheapest factors of $Z = U \Sigma V^\top$ are, up to
 # a rotation and scale, $U \Sigma^{1/2}$ and $V \Sigma^{1/2}$, and here $\Sigma$ is a multiple of the identity. It is
 # an *{term}`orthogonal frame`* {cite}`tirer2022extended`, not an ETF.
 

@@ -1048,7 +1048,7 @@ claims.check("minority-smoothing", smooth[1], below=1e-3, control=seven[2])
 
 # %% [markdown]
 # The lecture says in passing that {claim}`small classes can be ignored completely <minority-collapse>`.
-# {cite}`fang2021exploring` found this *minority collapse* in networks, and proved it in a model as the ratio goes
+# {cite}`fang2021exploring` found this *{term}`minority collapse`* in networks, and proved it in a model as the ratio goes
 # to infinity. {cite}`hong2023imbalanced` derive a sharp threshold for two groups of classes, by the convex twin as
 # well; the proof above is ours, and needs nothing of the classes outside $B$, not even that they are larger. Note
 # what the rule says: it is not the ratio that counts, but the number of rare samples against the square of all.
