@@ -83,8 +83,9 @@ generator = seed_everything(0)
 # ## Two classes, by hand
 #
 # Take two classes, and of a sample nothing but the {term}`margin` $a$: by how much its right score exceeds its wrong
-# one. In the {term}`unconstrained features model` one unit of margin has a price, since features and classifier must grow for it.
-# With two classes that price is $c = \sqrt{n \lambda_W \lambda_H}$, by {eq}`eq-price`. Say it is $c = 0.01$.
+# one. In the {term}`unconstrained features model` one unit of margin has a price, since features and classifier must
+# grow for it. With two classes that price is $c = \sqrt{n \lambda_W \lambda_H}$, by {eq}`eq-price`. Say it is $c =
+# 0.01$.
 #
 # **Cross-entropy** is $\log(1 + e^{-a})$. A unit of margin earns $1/(1 + e^a)$. (What a unit *earns* is always the
 # rate at the present margin, the slope of the loss.) At $a = 0$ that is $\frac12$, fifty times the price, so begin.
@@ -343,7 +344,8 @@ claims.check("losses-cosines", angles, -1 / 9, abs=1e-6, control=control)
 #
 # For $\gamma = 3$, "convex on $t \le 0$" means at most 17 classes. The table shows $K \psi'(0)$, the $Kc$ at which
 # each loss gives up. The line below it is what L-BFGS finds three per cent above (all weights zero) and three per
-# cent below (not zero). Only squared error has a bias here; the appendix says why focal loss must not have one.
+# cent below (not zero). Only squared error has a bias here; the appendix says which proof
+# a bias would spoil for focal loss.
 
 
 # %%
@@ -390,9 +392,9 @@ claims.check("losses-thresholds", beyond, below=1e-4, control=before)
 # $$Z = \Big( 1 - \frac{N \sqrt{\lambda_W \lambda_H}}{\sqrt n} \Big) Y = (1 - Kc)\, Y .$$
 #
 # That is the whole solution, if $Kc < 1$ and $d \ge K$; for $Kc \ge 1$ nothing is left. The scores of different
-# classes are orthogonal. So are {term}`class means <class mean>` and classifier: the cheapest factors of $Z = U \Sigma V^\top$ are, up to
-# a rotation and scale, $U \Sigma^{1/2}$ and $V \Sigma^{1/2}$, and here $\Sigma$ is a multiple of the identity. It is
-# an *{term}`orthogonal frame`* {cite}`tirer2022extended`, not an ETF.
+# classes are orthogonal. So are {term}`class means <class mean>` and classifier: the cheapest factors of $Z = U
+# \Sigma V^\top$ are, up to a rotation and scale, $U \Sigma^{1/2}$ and $V \Sigma^{1/2}$, and here $\Sigma$ is a
+# multiple of the identity. It is an *{term}`orthogonal frame`* {cite}`tirer2022extended`, not an ETF.
 
 # %%
 kc, decay = 0.3, 0.3 / 4 / math.sqrt(5)  # λ_W = λ_H
@@ -646,7 +648,7 @@ claims.check("losses-grid-variance", noise[wide], below=2.6, control=noise[narro
 # worst, *noise* the standard deviation between seeds. An average of five seeds varies by $\text{noise}/\sqrt5$, and
 # of four such averages the best exceeds the worst by about twice that, even if the losses are all alike.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-losses-grid", "caption": "Test accuracy of digits networks with four losses, over width and training time; mean and standard deviation of five seeds. Left: where networks are narrow or trained briefly, the losses differ. Right: where they are wide and trained for long, they do not."}, "image": {"alt": "Three panels for 30, 120 and 480 epochs, of test accuracy against width 10, 30 and 100, four curves with error bars. On the left the curves start between 0.60 and 0.74 at width 10 and rise to between 0.81 and 0.84. In the middle they rise from between 0.76 and 0.81 to 0.85 and are closer together. On the right they rise from between 0.82 and 0.85 to about 0.87, where they fall together within their error bars."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-losses-grid", "caption": "Test accuracy of digits networks with four losses, over width and training time; mean and standard deviation of five seeds. Left: where networks are narrow or trained briefly, the losses differ. Right: where they are wide and trained for long, they do not."}, "image": {"alt": "Three panels for 30, 120 and 480 epochs, of test accuracy against width 10, 30 and 100, four curves with error bars. On the left the curves start between 0.60 and 0.74 at width 10 and rise to between 0.81 and 0.84. In the middle they rise from between 0.76 and 0.81 to between 0.85 and 0.86 and are closer together. On the right they rise from between 0.82 and 0.85 to about 0.87, where they fall together within their error bars."}}
 fig, axes = plt.subplots(1, 3, figsize=(7.6, 3), sharey=True)
 for ax, epochs in zip(axes, EPOCHS, strict=True):
     columns = np.array([measured("test", width=w, epochs=epochs) for w in WIDTHS])
@@ -664,12 +666,12 @@ plt.show()
 # The slides' message holds in our runs. From the narrow network with little training to the wide one with much, the
 # spread falls from 14 points to 0.7. Chance alone would give about $2 \cdot 1.13 / \sqrt5 = 1.0$. That does not prove
 # the losses equal: a difference below one point would not be seen here. Without weight decay the spread is 2.8, where
-# chance would give 1.5: in our runs weight decay belongs to the conditions.
+# chance would give 1.4: in our runs weight decay belongs to the conditions.
 #
 # Most of the 14 points are squared error, which after 30 epochs gets only 82 % of its own training images right; the
-# other three differ by 3.8, and chance would give 3.4. So the left end says that in the same steps the losses do not
-# learn equally *fast*. The learning rate is not the reason: with the best of seven each, two seeds got 78, 79, 76 and
-# 63 % on average.
+# other three differ by 3.8, where chance (three averages of noise 4.5) would give 3.4. So the left end says that in the
+# same steps the losses do not learn equally *fast*. The learning rate is hardly the reason: in a trial that is not
+# recorded, the best of seven rates each gave 78, 79, 76 and 63 % on average over two seeds.
 #
 # The slides add that {claim}`wide networks that are trained for long vary less from run to run <losses-variance>`. In
 # our runs only the narrow, briefly trained ones vary much, by 5.5 points. All other cells lie between 1.1 and 1.9,
@@ -720,7 +722,7 @@ claims.check("networks-nc3", **nearer("nc3"), below=0.45)
 
 # %% [markdown]
 # Each claim divides a measure by what it is without weight decay, for the same loss, and averages over the losses. So
-# 1 means: no nearer than without weight decay, where a network has collapsed in part (an untrained one has an NC1 50
+# 1 means: no nearer than without weight decay, where a network has collapsed in part (an untrained one has an NC1 40
 # to 260 times larger still). By the table, NC1 falls to less than a tenth with each loss, NC2 to less than a half,
 # for the means as for $W$: with all four losses the networks come nearer to collapse. How *near* differs. NC2 of the
 # class means ends at 0.05 for squared error, at 0.13 for focal loss.
@@ -730,11 +732,11 @@ claims.check("networks-nc3", **nearer("nc3"), below=0.45)
 #
 # - *Angles.* Uncentred class means are orthogonal. (No ReLU network can have the $-\frac19$ of the free model.)
 # - *Lengths.* All class means are equally long.
-# - *Classifier.* $W$ is an ETF, as seen in the table above, and $\|W \bar h + b\| = 0$ with the mean $\bar h$ of all
-#   features: as $W = \rho P M$ with orthogonal means of one length, $M \bar h$ is a multiple of $\mathbf 1$, and $P
-#   \mathbf 1 = 0$. Squared error is an exception: its scores must have the mean of the labels, so $W \bar h + b$ is
+# - *Classifier.* $W$ is an ETF (how nearly, NC2 of $W$ above says), and $\|W \bar h + b\| = 0$ with the mean $\bar h$ of
+#   all features: $W = \rho P M$ is a multiple $\rho$ of the centred class means, the rows of $M$, which are orthogonal
+#   and of one length. So $M \bar h$ is a multiple of $\mathbf 1$, and $P \mathbf 1 = 0$. Squared error is an exception: its scores must have the mean of the labels, so $W \bar h + b$ is
 #   $\frac1K \mathbf 1$, with the norm $1/\sqrt{10} = 0.316$.
-# - *Margin.* It is the loss's best margin at the price $c_+ = c \sqrt{K/(K-1)}$.
+# - *Margin.* It is the loss's best margin at the price $c_+ = c \sqrt{K/(K-1)}$. (Measured: right score less mean wrong one.)
 #
 # The last one needs a word. A network has no $\lambda_H$; it pays for features through the weights of all its layers.
 # But in the model both penalties are equal at the minimum. So take the network's own balance, $\lambda_H = \lambda_W
@@ -804,7 +806,7 @@ claims.check("networks-rest", in_batches.mean(1)[smooth], 1, abs=0.05, control=c
 #   in batches, as it was trained, by 1.00 of it. So $W$ is at rest for the other mode of batch normalisation. Nor can
 #   the margin tell positive features from free ones: $c$ in place of $c_+$ gives 6.41.
 # - *The angles* do not agree. A tilt remains: cosines of 0.06 for cross-entropy, 0.07 for focal loss, 0.12 for label
-#   smoothing and 0.14 for squared error, all ± 0.005 at most over seeds, where the model says zero. Without weight
+#   smoothing and 0.14 for squared error, with a standard deviation over seeds of at most 0.005, where the model says zero. Without weight
 #   decay they were 0.15 to 0.26. For the last two even the smallest of all cosines is 0.07 or more, on average over
 #   seeds: the frame stands on a common vector, which centring takes away.
 #
@@ -840,10 +842,10 @@ claims.check("networks-rest", in_batches.mean(1)[smooth], 1, abs=0.05, control=c
 # :::
 #
 # :::{prf:proof}
-# *The bend.* Put $u = t/(K-1)$ and $x = \log(1 + (K-1)e^u)$, the cross-entropy. With $p = e^{-x}$, the right class's
-# probability, and $r = 1 - p$ one finds $x' = r$ and $x'' = pr$. The derivatives of $\varphi(x) = r^\gamma x$ are
-# $\varphi' = r^\gamma + \gamma r^{\gamma - 1} p\, x$ and $\varphi'' = 2 \gamma r^{\gamma-1} p + \gamma r^{\gamma - 2}
-# p\, x\, (\gamma p - 1)$. So
+# *The bend.* Put $u = t/(K-1)$ and $x = \log(1 + (K-1)e^u)$, the cross-entropy. Let $p = e^{-x}$ here be the right
+# class's probability alone, and $r = 1 - p$. One finds $x' = r$ and $x'' = pr$. The derivatives of $\varphi(x) =
+# r^\gamma x$ are $\varphi' = r^\gamma + \gamma r^{\gamma - 1} p\, x$ and $\varphi'' = 2 \gamma r^{\gamma-1} p +
+# \gamma r^{\gamma - 2} p\, x\, (\gamma p - 1)$. So
 #
 # $$
 # \begin{aligned}
@@ -869,7 +871,7 @@ claims.check("networks-rest", in_batches.mean(1)[smooth], 1, abs=0.05, control=c
 # \psi'(0)$, as just before 0 the curve, being concave, lies below its tangent there.
 # :::
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-losses-bent", "caption": "The bent curve: $\\psi$ of focal loss with $\\gamma = 3$ and 100 classes. Left: convex (solid) up to the dot, concave (dashed) beyond. The line through the end point $(0, \\psi(0))$ touches it at the cross; its slope is the critical price. Right: the slope of $\\psi$, which overshoots its limit $1/99$ (dotted). From where it has reached that limit, the curve may be replaced by its tangent (thin)."}, "image": {"alt": "Left, a curve over the margin from minus two to six, read from right to left: flat near zero, then rising, ever steeper up to a dot near margin 1.8, and then with a slightly falling slope. A straight line joins the point of the curve at margin zero with a point at margin 2.4, where it touches it, and lies below the curve in between. Right, the slope rises from zero to a peak of 1.2 near margin 1.8, falls to 1.1 at zero and on towards one, where a dotted line is; a thin line follows the slope up to that level and then stays there."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-losses-bent", "caption": "The bent curve: $\\psi$ of focal loss with $\\gamma = 3$ and 100 classes. Left: convex (solid) up to the dot, concave (dashed) beyond. The line through the end point $(0, \\psi(0))$ touches it at the left cross; its slope is the critical price. Right: the slope of $\\psi$ times 99, which overshoots its limit 1 (dotted). From where it has reached that limit, the curve may be replaced by its tangent (thin)."}, "image": {"alt": "Left, a curve over the margin from minus two to six, read from right to left: flat near zero, then rising, ever steeper up to a dot near margin 1.8, and then with a slightly falling slope. A straight line joins the point of the curve at margin zero with a point at margin 2.4, where it touches it, and lies below the curve in between. Right, the slope rises from zero to a peak of 1.2 near margin 1.8, falls to 1.1 at zero and on towards one, where a dotted line is; a thin line follows the slope up to that level and then stays there."}}
 focal = losses.FocalLoss(3.0)
 focal_check = losses.check_contrastive(focal, num_classes=100)
 bend = math.log(99 / math.expm1(focal.inflection))  # margin where ψ turns concave
@@ -1032,12 +1034,12 @@ claims.check("focal-jump", below, above=0.015, control=beyond)
 #
 # :::{solution} ex-losses-own
 # :class: dropdown
-# The mean of $K-1$ values of the convex function $q(s) = \frac12 \max(0, 1 + s)^2$ is at least its value at the mean,
+# The mean of $K-1$ values of the convex function $g(s) = \frac12 \max(0, 1 + s)^2$ is at least its value at the mean,
 # so $\psi(t) = \frac{K-1}2 \max\big(0, 1 + \frac t{K-1}\big)^2$. Its slope at margin $a$ is $1 - a$, so $a = 1 - c$
 # for $c < 1$ and zero beyond: it gives up at $Kc = K$, ten times later than cross-entropy with ten classes. By the
 # letter it is not contrastive. Condition (2) holds, (1) fails: where all wrong scores are more than 1 below the right
 # one, $\mathcal L = \psi = 0$, however unequal they are. Yet the theorem survives. At the minimiser the mean of the
-# $z_j - z_k$ is $-a > -1$, where $q$ is strictly convex, so equality forces the wrong scores to be equal, and the
+# $z_j - z_k$ is $-a > -1$, where $g$ is strictly convex, so equality forces the wrong scores to be equal, and the
 # features are an ETF. `train(..., loss=hinge)` takes any function of scores and labels; `Problem` takes a class that
 # inherits from `lecturelib.losses.Loss`, whose docstring shows this one.
 # :::

@@ -34,7 +34,7 @@
 # **You need** linear algebra up to the pseudo-inverse, softmax regression, and to have trained a small
 # network in PyTorch before.
 #
-# **Time**: reading, an hour; running, about a minute and a half on a CPU. A GPU pays off only for the
+# **Time**: reading, an hour and a quarter; running, about a minute and a half on a CPU. A GPU pays off only for the
 # larger data sets.
 # :::
 
@@ -316,11 +316,10 @@ plt.show()
 # zero, so both inequalities are equalities: the second says that all mixed terms equal the maximum.
 # Conversely, if all of them equal $-\frac1{K-1}$, so does their maximum.
 #
-# The Gram matrix of such vectors is
-# $G = \frac{K}{K-1} \big( I - \frac1K \mathbf 1 \mathbf 1^\top \big)$, a multiple of the projection onto the
-# vectors that sum to zero. It is positive semidefinite, so it *is* the Gram
-# matrix of some vectors, and it has rank $K - 1$, so these span $K - 1$ dimensions: they fit into
-# $\mathbb R^d$ if and only if $d \ge K - 1$.
+# The Gram matrix of such vectors is $G = \frac{K}{K-1} \big( I - \frac1K \mathbf 1 \mathbf 1^\top \big)$,
+# with the identity $I$ and the vector $\mathbf 1$ of ones: a multiple of the projection onto the vectors
+# that sum to zero. It is positive semidefinite, so it *is* the Gram matrix of some vectors, and it has rank
+# $K - 1$, so these span $K - 1$ dimensions: they fit into $\mathbb R^d$ if and only if $d \ge K - 1$.
 # :::
 #
 # This arrangement is the *simplex equiangular tight frame*, ETF for short: two opposite points for
@@ -520,11 +519,11 @@ explore(
 # ## Watching a network collapse
 #
 # Now the real thing. Three networks start from the same weights and minimise {eq}`eq-training` with
-# $\lambda = 0.005$, by three very different algorithms: stochastic gradient descent with momentum,
-# Adam, and L-BFGS, which sees all data at once and uses curvature. (The objective is the same up to one thing:
-# batch normalisation averages over the batch, of 350 images for the first two, of all 1400 for L-BFGS.) Lecture 003 (*NC is algorithm
-# independent*) shows that {claim}`a ResNet-18 on CIFAR-10 collapses with all three <resnet18-cifar10>`. If
-# collapse were a quirk of SGD's noise, L-BFGS would not show it.
+# $\lambda = 0.005$, by three very different algorithms: stochastic gradient descent with momentum, Adam,
+# and L-BFGS, which sees all data at once and uses curvature. (The objective is the same up to one thing:
+# batch normalisation averages over the batch, of 350 images for the first two, of all 1400 for L-BFGS.)
+# Lecture 003 (*NC is algorithm independent*) shows that {claim}`a ResNet-18 on CIFAR-10 collapses with all
+# three <resnet18-cifar10>`. If collapse were a quirk of SGD's noise, L-BFGS would not show it.
 #
 # A small number means little without one to compare it with. So a fourth network is trained by SGD
 # *without* weight decay: it fits the images as well as the others, and {ref}`sec-nc-decay` says why it stays
@@ -577,7 +576,7 @@ for name, settings in SETTINGS.items():
     metrics = measurements(x_train, y_train)
     runs[name] = train(nets[name], x_train, y_train, **options, metrics=metrics)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-algorithms", "caption": "Three algorithms, one direction. A dot marks the first measurement with zero training error; in the terminal phase, to its right, the measures fall further, those of Adam with setbacks. Without weight decay they soon level off. Of the two panels in the right column, the slide *NC is algorithm independent II* shows the upper one, NC2 of the head. (L-BFGS takes 32 outer steps of up to 20 iterations, the others 480 epochs.)"}, "image": {"alt": "Four panels with NC1, NC2 of W, NC2 of the class means and NC3 against the share of training done, on logarithmic axes. In each, the curves of SGD, Adam and L-BFGS fall by one to five orders of magnitude and end below where they were when the training error reached zero, Adam's with several peaks on the way; a dotted curve, SGD without weight decay, levels off above them."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-algorithms", "caption": "Three algorithms, one direction. A dot marks the first measurement with zero training error; in the terminal phase, to its right, the measures fall further, those of Adam with setbacks. Without weight decay they soon level off. Of the two panels in the right column, the slide *NC is algorithm independent II* shows the upper one, NC2 of the head. (L-BFGS takes 32 outer steps of up to 20 iterations, the others 480 epochs.)"}, "image": {"alt": "Four panels with NC1, NC2 of W, NC3 and NC2 of the class means against the share of training done, on logarithmic axes. In each, the curves of SGD, Adam and L-BFGS fall by one to five orders of magnitude and end below where they were when the training error reached zero, Adam's with several peaks on the way; a dotted curve, SGD without weight decay, levels off above them."}}
 fig, axes = plt.subplots(2, 2, figsize=(7, 5), sharex=True)
 titles = {
     "nc1": "NC1: variability",
@@ -925,7 +924,7 @@ claims.table(ends, rows)
 # repeated without weight decay, and with Gaussian noise in place of the images: then the inputs have no
 # meaning either.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-random-labels", "caption": "Random labels: NC1 after 600 epochs against the width of the network, one mark for each of five starts. Memorising is not enough: at width 20 the training error is zero, and the features have not collapsed yet. At width 200 they have, on noise as well; without weight decay they have not."}, "image": {"alt": "NC1 against network width 10 to 200 on logarithmic axes: circles fall by several orders of magnitude from width 10 to 200. At width 20, squares for four times the epochs lie about a factor of ten below the circles. At width 200, triangles for noise inputs lie with the circles, and crosses for training without weight decay well above."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-random-labels", "caption": "Random labels: NC1 after 600 epochs against the width of the network, one mark for each of five starts. Memorising is not enough: at width 20 the training error is zero, and the features have not collapsed yet. At width 200 they have, on noise as well; without weight decay they have not."}, "image": {"alt": "NC1 against network width 10 to 200 on logarithmic axes: circles fall by several orders of magnitude from width 10 to 200. At width 20, squares for four times the epochs lie about a factor of twenty below the circles. At width 200, triangles for noise inputs lie with the circles, and crosses for training without weight decay well above."}}
 widths = [10, 20, 50, 100, 200]
 labels = [{"task": "labels", "width": w, "weight_decay": 1e-2} for w in widths]
 noise = {"task": "noise", "width": 200, "weight_decay": 1e-2}
@@ -949,10 +948,10 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# Call NC1 below 0.03 collapsed. At width 200 all five are. At widths 50 and 100 it depends on the start: there
-# NC1 differs between starts by more than a factor of ten. At widths 10 and 20 none is after 600 epochs.
-# Four times as long brings width 20 to between 0.03 and 0.1: narrow networks are slow at least, and how far they
-# would get we have not tried.
+# Call NC1 below 0.03 collapsed. At width 200 all five are. At widths 50 and 100 it depends on the start:
+# there NC1 differs between starts by more than a factor of ten. At widths 10 and 20 none is after 600
+# epochs. Four times as long brings width 20 to between 0.027 and 0.11, and one of five below 0.03: narrow
+# networks are slow at least, and how far they would get we have not tried.
 
 # %%
 names = ["labels", "noise", "labels, λ = 0", "noise, λ = 0"]
@@ -1073,7 +1072,7 @@ plt.show()
 # the experiments of its authors collapse was rarely seen without regularisation <no-decay-no-collapse>`.
 # Compare four strengths, with everything else the same.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-weight-decay", "caption": "The same network and the same SGD with four weight decays, five starts each. All fit the training set; at this learning rate, 0.02, only the two larger weight decays bring the features near the ETF in 480 epochs. Squares: learning rate 0.5."}, "image": {"alt": "Two panels, NC1 and NC3 on a logarithmic axis above four weight decays, five marks each. With 0 and 0.0002 the circles lie at about 0.1 or above; with 0.005 and 0.02 they lie far lower. Squares, for learning rate 0.5, lie above the circles at 0, and far below them at 0.0002."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-weight-decay", "caption": "The same network and the same SGD with four weight decays, five starts each. All fit the training set; at this learning rate, 0.02, only the two larger weight decays bring the features near the ETF in 480 epochs. Squares: learning rate 0.5."}, "image": {"alt": "Two panels, NC1 and NC3 on a logarithmic axis above four weight decays, five marks each. With 0 and 0.0002 the circles lie at about 0.1 or above; with 0.005 and 0.02 they lie far lower. Squares, for learning rate 0.5, lie above the circles at 0, and below them at 0.0002, far below in NC1, by about a half in NC3."}}
 decays = [0.0, 2e-4, 5e-3, 2e-2]
 fig, axes = plt.subplots(1, 2, figsize=(7, 3))
 for ax, metric in zip(axes, ["nc1", "nc3"], strict=True):
@@ -1628,7 +1627,8 @@ claims.show("smallest and largest cosine", cosine.min(), cosine.max())
 # :class: dropdown
 # We tried 240 epochs of SGD from three starts each. With rows of length 1 all training images were
 # fitted, and 94 to 96 % of the test images were right, about as many as with a learned head (94.0 to 95.5 % over
-# five starts, twice the epochs). NC1 was 0.011 to 0.012, against 0.017 with a learned head in one run. NC2 of the means was 0.17 to 0.22, twice as large.
+# five starts, twice the epochs). NC1 was 0.011 to 0.012, and NC2 of the means 0.17 to 0.22, against 0.017 and
+# 0.09 with a learned head in one run.
 # With rows of length 5, NC1 stayed above 0.4.
 #
 # The orientation matters, too. Print `simplex_etf(K, K - 1)`: no entry of any row is larger than the entry of the

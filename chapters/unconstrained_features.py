@@ -203,11 +203,11 @@ plt.show()
 #
 # $$t = \sum_{j \ne k} (z_j - z_k)$$ (eq-contrast)
 #
-# its *{term}`contrast`*: it sets the right score against all others at once, and is negative when the right one
-# beats their average. The more negative, the better. If all wrong scores are equal and the right one is larger by
-# the margin $a$, then $t = -(K-1) a$; with two classes, $t = -a$. We write $t_{k,i}$ for the contrast of a sample
-# and $\bar t$ for the average over all. (In what follows, $e_k$ is the $k$-th unit vector, $\mathbf 1$ the vector of ones, and
-# $\langle A, B \rangle = \sum_{ij} A_{ij} B_{ij}$.)
+# its *{term}`contrast`*: it sets the right score against all others at once, and is negative when the right one beats
+# their average. The more negative, the better. If all wrong scores are equal and the right one is larger by the
+# margin $a$, then $t = -(K-1) a$; with two classes, $t = -a$. We write $t_{k,i}$ for the contrast of a sample and
+# $\bar t$ for the average over all. (In what follows, $e_k$ is the $k$-th unit vector, $\mathbf 1$ the vector of
+# ones, and $\langle A, B \rangle = \sum_{ij} A_{ij} B_{ij}$.)
 #
 # **The loss from below.** Cross-entropy is $\log\big(1 + \sum_{j \ne k} e^{z_j - z_k}\big)$. The average of $K - 1$
 # exponentials is at least the exponential of the average. That is step (1):
@@ -475,8 +475,8 @@ claims.check("ufm-threshold", largest_weight(1.1), below=1e-6, control=control)
 # *Geometric Analysis for Unconstrained Features Model II* says that any global solution is neural collapse. That
 # needs $Kc < 1$, that is $K^2 n \lambda_W \lambda_H < 1$. From there on, the only global solution is zero, where
 # nothing is separated from anything. In the slides' convention, with $\lambda \|\cdot\|^2$ on all variables, the
-# condition reads $2 K \sqrt n \, \lambda < 1$. Networks know this failure, too: see [Are all losses created
-# equal?](losses.ipynb)
+# condition reads $2 K \sqrt n \, \lambda < 1$. The thresholds of other losses are in [Are all losses
+# created equal?](losses.ipynb).
 # :::
 #
 # (sec-ufm-relatives)=
@@ -1064,7 +1064,7 @@ claims.check("minority-smoothing", smooth[1], below=1e-3, control=seven[2])
 # collapse](neural_collapse.ipynb) (width 100) on digits. Classes 0 to 4 have 140 images each; classes 5 to 9 have
 # 140, 28, 14, 7 or 4. For 14 and 4 the rare images are also *repeated* until all classes have 140, or repeated and
 # *shifted* by up to one pixel (once, before training; the frequent images stay as they are). All runs take equally
-# many steps, with batches of nearly one size, from six seeds each; weight decay is 0.005 where nothing else is
+# many steps, in batches of 240 to 350 images, from six seeds each; weight decay is 0.005 where nothing else is
 # said. *Length* is the mean length of the rare rows of $W$ over that of the others; *spread* is the mean distance
 # between two rare rows over their mean length.
 
@@ -1184,14 +1184,14 @@ claims.check("rare-digits-decay", without, above=0.15, control=repeating)
 # *Core, 20 minutes.* Let the classes have sizes $n_k$, and take squared error $\frac12 \|z - e_k\|^2$ without a
 # bias. Write the twin as a distance to the matrix $Y$ of one-hot rows. Which $Z$ is the minimiser? At which size
 # does a class vanish, and which class goes first? Compare with {eq}`eq-merge`. *Hint:* the minimiser of
-# $\frac12 \|Z - Y\|_F^2 + \theta \|Z\|_*$ keeps the singular vectors of $Y$ and lowers each singular value by
-# $\theta$, or to zero.
+# $\frac12 \|Z - Y\|_F^2 + \nu \|Z\|_*$ keeps the singular vectors of $Y$ and lowers each singular value by
+# $\nu$, or to zero.
 # :::
 #
 # :::{solution} ex-ufm-thresholding
 # :class: dropdown
 # The twin is $\frac{1}{2N} \|Z - Y\|_F^2 + \mu \|Z\|_*$ with $\mu = \sqrt{\lambda_W \lambda_H}$, so
-# $\theta = N\mu$. The columns of $Y$ are orthogonal and of length $\sqrt{n_k}$: these are the singular values, one
+# $\nu = N\mu$. The columns of $Y$ are orthogonal and of length $\sqrt{n_k}$: these are the singular values, one
 # for each class. So every sample of class $k$ has the scores
 #
 # $$\Big( 1 - \frac{N\mu}{\sqrt{n_k}} \Big)_+ e_k .$$
@@ -1244,8 +1244,8 @@ claims.check("rare-digits-decay", without, above=0.15, control=repeating)
 # - Every critical point that is not a global minimum has a way down. Without weight decay there is no minimum.
 # - Features that must be positive are orthogonal, each class with coordinates of its own; and classes can die.
 # - Classes of one size $n_B$ melt into one at the sharp size $n_B = N^2 \lambda_W \lambda_H$; so rare ones go first.
-# - Balancing by repetition brings the geometry back in our networks; with few rare images, less weight decay did
-#   more for new ones.
+# - Balancing by repetition brings the geometry back in our networks; with four rare images each, no weight decay
+#   did more than repetition for new ones, and as much as shifts.
 #
 # What the model leaves out is the network: how long it takes, which $\lambda_H$ stands for the weight decay of all
 # layers, and inputs it has not seen. How far its predictions hold for trained networks, and for other losses, is
