@@ -84,8 +84,7 @@ generator = seed_everything(0)
 #
 # Take two classes, and of a sample nothing but the {term}`margin` $a$: by how much its right score exceeds its wrong
 # one. In the {term}`unconstrained features model` one unit of margin has a price, since features and classifier must
-# grow for it. With two classes that price is $c = \sqrt{n \lambda_W \lambda_H}$, by {eq}`eq-price`. Say it is $c =
-# 0.01$.
+# grow for it. With two classes it is $c = \sqrt{n \lambda_W \lambda_H}$, by {eq}`eq-price`. Say it is $c = 0.01$.
 #
 # **Cross-entropy** is $\log(1 + e^{-a})$. A unit of margin earns $1/(1 + e^a)$. (What a unit *earns* is always the
 # rate at the present margin, the slope of the loss.) At $a = 0$ that is $\frac12$, fifty times the price, so begin.
@@ -513,7 +512,7 @@ def draw_tripod(lam, Kc):
 def describe_tripod(lam, Kc):
     tau, _, angle = opened(lam, Kc)
     shape = "lie flat" if tau == 0 else "rise out of the plane like a tripod"
-    return f"At λ_b = {lam} and Kc = {Kc}, class means {shape}, {angle:.0f}° apart."
+    return f"With weight decay {lam} of the bias and Kc = {Kc}, class means {shape}, {angle:.0f}° apart."
 
 
 explore(
@@ -521,8 +520,8 @@ explore(
     name="losses-tripod",
     alt=describe_tripod,
     caption="Squared error with three classes. Left: the class means of the theorem, for one and the same margin. "
-    "Right: their cosine against the weight decay of the bias; left of the dotted line the frame is flat.",
-    labels={"lam": "λ_b, weight decay of the bias", "Kc": "Kc, price of contrast"},
+    "Right: their cosine against the weight decay of the bias; left of the dotted line, $Kc/(1 - Kc)$, the frame is flat.",
+    labels={"lam": "weight decay of the bias", "Kc": "Kc, price times classes"},
     start={"lam": 0.1, "Kc": 0.3},
     play="lam",
     lam=[0.05, 0.1, 0.2, 0.4, 0.6, 1, 2, 5, 20, 100],
@@ -748,8 +747,8 @@ claims.check("networks-nc3", **nearer("nc3"), below=0.45)
 #
 # - *W at rest.* Scale $W$ by $1 + \epsilon$: the penalty grows by $\lambda_W \|W\|_F^2\, \epsilon$, so the loss must
 #   fall as much.
-# - *One margin, equal wrong scores.* Then the loss falls by $(K-1)\, a\, \psi' \epsilon$. So $(K-1)\, a\, \psi' =
-#   \lambda_W \|W\|_F^2 = c\, \|W\|_F \|H\|_F / \sqrt n$.
+# - *One margin, equal wrong scores.* Then the loss falls by $(K-1)\, a\, \psi' \epsilon$. So
+#   $$(K-1)\, a\, \psi' = \lambda_W \|W\|_F^2 = c\, \|W\|_F \|H\|_F / \sqrt n .$$
 # - *The geometry.* If $W = \rho P M$, with orthogonal means of length $\eta$, then $a = \rho \eta^2$, $\|W\|_F = \rho
 #   \eta \sqrt{K-1}$ and $\|H\|_F = \eta \sqrt{nK}$. So the right side is $c\, a \sqrt{K(K-1)}$, and $\psi' = c_+$.
 
@@ -1057,8 +1056,9 @@ claims.check("focal-jump", below, above=0.015, control=beyond)
 # The second half of the proof never used convexity: zero is a saddle if $\sigma > \sqrt{\lambda_W \lambda_H}$. At
 # zero the contrast of a sample changes the loss at rate $\psi'(0)$, so $G$ has the rows $\psi'(0) (\mathbf 1 - K
 # e_k)/N$ and $\sigma = \psi'(0) K \sqrt n / N = \psi'(0) / \sqrt n$: zero is a saddle for $c < \psi'(0)$, that is $Kc
-# < 1.106$. For $c > \psi'(0)$ the Hessian's form at zero, $\lambda_W \|\Delta W\|_F^2 + \lambda_H \|\Delta H\|_F^2 +
-# 2 \langle G, \Delta H\, \Delta W^\top \rangle$, is positive, as $2 |\langle G, \Delta H\, \Delta W^\top \rangle| \le
+# < 1.106$. For $c > \psi'(0)$ the Hessian's form at zero,
+# $$\lambda_W \|\Delta W\|_F^2 + \lambda_H \|\Delta H\|_F^2 + 2 \langle G, \Delta H\, \Delta W^\top \rangle ,$$
+# is positive, as $2 |\langle G, \Delta H\, \Delta W^\top \rangle| \le
 # 2 \sigma \|\Delta W\|_F \|\Delta H\|_F$ and $\sigma < \sqrt{\lambda_W \lambda_H}$. At $W = H = 0$ of
 # `UnconstrainedFeatures(hundred_classes(price))`, the smallest eigenvalue is $-0.00011$ at $0.99\,\psi'(0)$ and
 # $0.00011$ at $1.01\,\psi'(0)$. The trap reaches up to $Kc^\star = 1.175$.

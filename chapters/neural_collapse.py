@@ -478,7 +478,7 @@ def draw_noise(noise):
     fig, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2))
     for k in range(3):
         left.scatter(*h[y == k].T, s=8, color=COLOURS[k], marker="osD"[k])
-    limits = (-2.2, 2.2)
+    limits = (-3, 3)
     left.set(xlim=limits, ylim=limits, aspect="equal", title=f"noise $s = {noise}$")
     right.plot(levels, levels**2 * 4, color="0.3", label="$s^2 (K-1)^2 / a^2$")
     right.plot(noise, nc1(h, y), "o", color=COLOURS[1], label="measured")
@@ -633,7 +633,7 @@ def span(numbers):
 
 def ranges(columns, rows):
     """Print a table whose columns are wide enough for the smallest and the largest."""
-    claims.table([f"{head:>14}" for head in columns], rows)
+    claims.table([f"{head:>13}" for head in columns], rows)
 
 
 def random_nc2(dim, draws=20, number=K, centre=True):
@@ -660,7 +660,7 @@ measures = {
     "NC2 of means": "nc2",
     "NC2 of W": "nc2_classifier",
     "NC3": "nc3",
-    "NC4, test images": "nc4",
+    "NC4": "nc4",
 }
 rows = {
     name: [span(seeds(measure, **options)) for measure in measures.values()]

@@ -424,6 +424,14 @@ def three_classes(kc):
     return Problem(3, 5, 2, WeightDecay(2 * decay, decay, decay))
 
 
+def upright(W, H):
+    """Turn the plane, which is free, so that the first class points up and the second right."""
+    up = torch.nn.functional.normalize(W[0], dim=0)
+    across = torch.stack([up[1], -up[0]])
+    frame = torch.stack([across * torch.sign(across @ W[1]), up], 1)
+    return W @ frame, H @ frame
+
+
 def draw_threshold(Kc):
     problem, seed = three_classes(Kc), torch.Generator().manual_seed(3)
     model = UnconstrainedFeatures(problem, generator=seed, dtype=torch.float64)
@@ -431,8 +439,9 @@ def draw_threshold(Kc):
     fig, ax = plt.subplots(figsize=(3.4, 3.4))
     length = float(global_minimizer(problem).H[0].norm())
     ax.add_patch(plt.Circle((0, 0), length, color="0.6", fill=False))
-    for k, (x, y) in enumerate(model.W.tolist()):
-        ax.plot(*model.H.detach()[model.labels == k].T, "osD"[k], color=COLOURS[k])
+    W, H = upright(model.W.detach(), model.H.detach())
+    for k, (x, y) in enumerate(W.tolist()):
+        ax.plot(*H[model.labels == k].T, "osD"[k], color=COLOURS[k])
         ax.plot([0, x], [0, y], "-k", lw=1)
     ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
     ax.set_title(f"margin {abs(float(model.margin())):.2f}")
@@ -441,7 +450,9 @@ def draw_threshold(Kc):
 
 def describe_threshold(Kc):
     best = global_minimizer(three_classes(Kc))
-    place = "on a circle, 120 degrees apart" if best.collapsed else "all at zero"
+    length = float(best.H[0].norm())
+    place = f"120 degrees apart on a circle of radius {length:.1f}"
+    place = place if best.margin > 1e-6 else "all at zero"
     return f"At Kc = {Kc} the features of three classes lie {place}; the margin is {best.margin:.2f}."
 
 
@@ -630,8 +641,8 @@ explore(
     draw_valley,
     name="valley",
     alt=describe_valley,
-    caption="Two classes. Left: contours of the objective, the saddle (cross), minima (stars), and gradient "
-    "descent from a start (disc) at distance 0.6 from zero. Right: its objective; the dotted line is the "
+    caption="Two classes. Left: contours of the objective, the saddle (cross, for $c < 1/2$), minima (stars), and "
+    "gradient descent from a start (disc) at distance 0.6 from zero. Right: its objective; the dotted line is the "
     "level of zero, $\\log 2$.",
     labels={"c": "c, price of contrast", "angle": "direction of the start, in degrees"},
     start={"c": 0.2, "angle": 134},
@@ -679,7 +690,7 @@ explore(
 # - Its penalties on $W'$ and $H'$ cost at least
 #   $\sqrt{\lambda_W \lambda_H}\, \|Z'\|_* \ge \sigma \|Z'\|_* \ge -\langle G, Z' \rangle$.
 # - Its average loss $\ell(Z', b')$ lies above the tangent at our point,
-#   $\ell(Z', b') \ge \ell(Z, b) + \langle G, Z' - Z \rangle - \lambda_b \langle b, b' - b \rangle$.
+#   $$\ell(Z', b') \ge \ell(Z, b) + \langle G, Z' - Z \rangle - \lambda_b \langle b, b' - b \rangle .$$
 # - Its penalty on $b'$, too:
 #   $\frac{\lambda_b}{2} \|b'\|^2 \ge \frac{\lambda_b}2 \|b\|^2 + \lambda_b \langle b, b' - b \rangle$.
 #
