@@ -80,7 +80,7 @@ def test_the_pull_is_the_derivative_of_the_loss_by_the_size_of_w(name):
     (inputs, labels), _ = digits_split(3)
     torch.manual_seed(1)
     net, loss = MLP([64, 12, 10]).eval(), LOSSES[name]
-    size = float(net.head.weight.double().square().sum())
+    size = float(net.head.weight.detach().double().square().sum())
     pull, values, start = classifier_pull(net, inputs, labels, loss), [], net.head.weight.data
     for factor in (1 - 1e-3, 1 + 1e-3):
         net.head.weight.data = factor * start
