@@ -748,7 +748,9 @@ claims.check("networks-nc3", **nearer("nc3"), below=0.45)
 # - *W at rest.* Scale $W$ by $1 + \epsilon$: the penalty grows by $\lambda_W \|W\|_F^2\, \epsilon$, so the loss must
 #   fall as much.
 # - *One margin, equal wrong scores.* Then the loss falls by $(K-1)\, a\, \psi' \epsilon$. So
+#
 #   $$(K-1)\, a\, \psi' = \lambda_W \|W\|_F^2 = c\, \|W\|_F \|H\|_F / \sqrt n .$$
+#
 # - *The geometry.* If $W = \rho P M$, with orthogonal means of length $\eta$, then $a = \rho \eta^2$, $\|W\|_F = \rho
 #   \eta \sqrt{K-1}$ and $\|H\|_F = \eta \sqrt{nK}$. So the right side is $c\, a \sqrt{K(K-1)}$, and $\psi' = c_+$.
 
@@ -1053,15 +1055,13 @@ claims.check("focal-jump", below, above=0.015, control=beyond)
 #
 # :::{solution} ex-losses-focal-zero
 # :class: dropdown
-# The second half of the proof never used convexity: zero is a saddle if $\sigma > \sqrt{\lambda_W \lambda_H}$. At
-# zero the contrast of a sample changes the loss at rate $\psi'(0)$, so $G$ has the rows $\psi'(0) (\mathbf 1 - K
-# e_k)/N$ and $\sigma = \psi'(0) K \sqrt n / N = \psi'(0) / \sqrt n$: zero is a saddle for $c < \psi'(0)$, that is $Kc
-# < 1.106$. For $c > \psi'(0)$ the Hessian's form at zero,
-# $$\lambda_W \|\Delta W\|_F^2 + \lambda_H \|\Delta H\|_F^2 + 2 \langle G, \Delta H\, \Delta W^\top \rangle ,$$
-# is positive, as $2 |\langle G, \Delta H\, \Delta W^\top \rangle| \le
-# 2 \sigma \|\Delta W\|_F \|\Delta H\|_F$ and $\sigma < \sqrt{\lambda_W \lambda_H}$. At $W = H = 0$ of
-# `UnconstrainedFeatures(hundred_classes(price))`, the smallest eigenvalue is $-0.00011$ at $0.99\,\psi'(0)$ and
-# $0.00011$ at $1.01\,\psi'(0)$. The trap reaches up to $Kc^\star = 1.175$.
+# The second half of the proof never used convexity: zero is a saddle if $\sigma > \sqrt{\lambda_W \lambda_H}$. At zero
+# the contrast of a sample changes the loss at rate $\psi'(0)$, so $G$ has the rows $\psi'(0) (\mathbf 1 - K e_k)/N$
+# and $\sigma = \psi'(0) K \sqrt n / N = \psi'(0) / \sqrt n$: zero is a saddle for $c < \psi'(0)$, that is $Kc <
+# 1.106$. For $c > \psi'(0)$ the Hessian's form at zero is positive, as its mixed term $2 \langle G, \Delta H\, \Delta
+# W^\top \rangle$ is at most $2 \sigma \|\Delta W\|_F \|\Delta H\|_F$ and $\sigma < \sqrt{\lambda_W \lambda_H}$. At $W
+# = H = 0$ of `UnconstrainedFeatures(hundred_classes(price))`, the smallest eigenvalue is $-0.00011$ at
+# $0.99\,\psi'(0)$ and $0.00011$ at $1.01\,\psi'(0)$. The trap reaches up to $Kc^\star = 1.175$.
 # :::
 #
 # :::{exercise} Positive features and squared error

@@ -238,18 +238,18 @@ plt.show()
 #
 # $$
 # \begin{aligned}
-# N |\bar t| = K |\langle W, P S \rangle| &\le K\, \|W\|_F \, \|PS\|_F && \text{(3) Cauchy–Schwarz} \\
-#   &\le K\, \|W\|_F \, \|S\|_F && \text{(4) centring shortens} \\
-#   &\le K \sqrt n \; \|W\|_F \, \|H\|_F && \text{(5) } \|s_k\|^2 \le n \textstyle\sum_i \|h_{k,i}\|^2 \\
+# N |\bar t| = K |\langle W, P S \rangle| &\le K\, \|W\|_F \, \|PS\|_F && (3) \\
+#   &\le K\, \|W\|_F \, \|S\|_F && (4) \\
+#   &\le K \sqrt n \; \|W\|_F \, \|H\|_F && (5) \\
 #   &\le \frac{K \sqrt n}{\sqrt{\lambda_W \lambda_H}} \Big( \frac{\lambda_W}{2} \|W\|_F^2
-#     + \frac{\lambda_H}{2} \|H\|_F^2 \Big) && \text{(6) } x^2 + y^2 \ge 2xy .
+#     + \frac{\lambda_H}{2} \|H\|_F^2 \Big) . && (6)
 # \end{aligned}
 # $$
 #
-# - *Equality in (3)*, with $\bar t < 0$: $W$ is a positive multiple of $PS$.
-# - *Equality in (4)*: the class sums add up to zero.
-# - *Equality in (5)*: the features of each class are equal.
-# - *Equality in (6)*: both halves of the bill are equal, $\lambda_W \|W\|_F^2 = \lambda_H \|H\|_F^2$.
+# - *(3)* is Cauchy–Schwarz. Equality, with $\bar t < 0$: $W$ is a positive multiple of $PS$.
+# - *(4)*: centring shortens. Equality: the class sums add up to zero.
+# - *(5)*: $\|s_k\|^2 \le n \sum_i \|h_{k,i}\|^2$. Equality: the features of each class are equal.
+# - *(6)*: $x^2 + y^2 \ge 2xy$. Equality: both halves of the bill agree, $\lambda_W \|W\|_F^2 = \lambda_H \|H\|_F^2$.
 #
 # As $N = nK$, the whole chain says
 #
@@ -690,7 +690,9 @@ explore(
 # - Its penalties on $W'$ and $H'$ cost at least
 #   $\sqrt{\lambda_W \lambda_H}\, \|Z'\|_* \ge \sigma \|Z'\|_* \ge -\langle G, Z' \rangle$.
 # - Its average loss $\ell(Z', b')$ lies above the tangent at our point,
+#
 #   $$\ell(Z', b') \ge \ell(Z, b) + \langle G, Z' - Z \rangle - \lambda_b \langle b, b' - b \rangle .$$
+#
 # - Its penalty on $b'$, too:
 #   $\frac{\lambda_b}{2} \|b'\|^2 \ge \frac{\lambda_b}2 \|b\|^2 + \lambda_b \langle b, b' - b \rangle$.
 #
