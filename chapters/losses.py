@@ -261,9 +261,9 @@ explore(
     "and number: the best margin. With a hundred classes focal loss keeps a large margin where the others have "
     "given up, and then drops it at once.",
     labels={"K": "K, classes", "Kc": "Kc, price of contrast times classes"},
-    start={"K": 10, "Kc": 0.3},
+    start={"K": 2, "Kc": 0.3},
     K=[2, 10, 100],
-    Kc=[0.02, 0.1, 0.3, 0.5, 0.7, 0.88, 0.95, 1.05, 1.16, 1.25],
+    Kc=[0.02, 0.3, 0.7, 0.95, 1.16, 1.25],
 )
 
 # %% [markdown]
@@ -524,7 +524,7 @@ explore(
     labels={"lam": "weight decay of the bias", "Kc": "Kc, price times classes"},
     start={"lam": 0.1, "Kc": 0.3},
     play="lam",
-    lam=[0.05, 0.1, 0.2, 0.4, 0.6, 1, 2, 5, 20, 100],
+    lam=[0.1, 0.4, 0.6, 1, 2, 5, 20],
     Kc=[0.1, 0.3],
 )
 
@@ -680,7 +680,7 @@ plt.show()
 # <losses-depend-on-setting>`.
 #
 # (sec-losses-predictions)=
-# ## Networks: do they have the model's features?
+# ## Networks: do their features follow the model?
 #
 # First what any collapsed network has: the widest, trained longest, beside it untrained and without weight decay.
 
