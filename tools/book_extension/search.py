@@ -44,7 +44,6 @@ HEADING = "h1, h2, h3, h4, h5, h6, .admonition-title, dt, .label"
 NAMED = {"claim": "claim-", "library": "lecturelib."}
 UNREAD = ".headerlink, .eqno, .cell_output, div.math, summary, button, nav, script, style"
 BLOCKS = "p, li, dt, dd, td, th, div, section, figcaption, pre, blockquote, h1, h2, h3, h4, h5, h6"
-NAME = re.compile(r"[^\W\d]\w*")
 IMPORT = re.compile(r"^(?:>>> )?(?:import|from) (?:[^(\n]*\([^)]*\)|[^\n]*)\n?", re.MULTILINE)
 FORMULAS = LatexNodes2Text(math_mode="text")
 
@@ -125,8 +124,7 @@ def entries(html, address):
                 "title": title,
                 "defined": " ".join(defined),
                 "text": text_of(element),
-                # Code is found by its names; once each is enough, and half as heavy.
-                "code": " ".join(dict.fromkeys(NAME.findall(IMPORT.sub("", code)))),
+                "code": IMPORT.sub("", code).strip(),
             }
         )
     return found[::-1]
