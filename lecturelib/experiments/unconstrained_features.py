@@ -36,12 +36,13 @@ def rare_digits(*, rare, treatment, seed, weight_decay=5e-3, steps=1500):
     Returns
     -------
     dict
-        The settings, and of the trained network: the least and largest cosine between ``rare_rows``
-        of W and between ``frequent_rows``; ``distance``, the mean distance between two rare rows
-        over that between two frequent ones; ``length``, the mean length of the rare rows over that
-        of the frequent ones; ``spread``, the mean distance between two rare rows over their mean
-        length; ``nc2_means`` and ``nc2_rows``, of the class means of the images given and of W; accuracy on the rare images given, ``rare_train``, on rare test
-        images, ``rare_test``, and on the other test images, ``frequent_test``.
+        The settings, and of the trained network: the least and largest cosine between
+        ``rare_rows`` of W and between ``frequent_rows``; ``distance``, the mean distance between
+        two rare rows over that between two frequent ones; ``length``, the mean length of the rare
+        rows over that of the frequent ones; ``spread``, the mean distance between two rare rows
+        over their mean length; ``nc2_means`` and ``nc2_rows``, of the class means of the images
+        given and of W; accuracy on the rare images given, ``rare_train``, on rare test images,
+        ``rare_test``, and on the other test images, ``frequent_test``.
 
     Examples
     --------
