@@ -646,8 +646,8 @@ explore(
     "level of zero, $\\log 2$.",
     labels={"c": "c, price of contrast", "angle": "direction of the start, in degrees"},
     start={"c": 0.2, "angle": 134},
-    c=[0.05, 0.2, 0.35, 0.6],
-    angle=[45, 90, 120, 134, 135, 136, 180],
+    c=[0.05, 0.2, 0.6],
+    angle=[45, 90, 134, 135, 180],
 )
 
 # %% [markdown]

@@ -15,7 +15,8 @@ async function main() {
       const container = MathJax.tex2chtml(tex, { display });
       // The glyphs are for the eye; what a screen reader reads is MathML.
       adaptor.setAttribute(adaptor.firstChild(container), "aria-hidden", "true");
-      const mathml = MathJax.tex2mml(tex, { display }).replace(/>\s+</g, "><");
+      const mathml = MathJax.tex2mml(tex, { display })
+        .replace(/>\s+</g, "><").replace(/ xmlns="[^"]*"/, "");
       const spoken = `<mjx-assistive-mml>${mathml}</mjx-assistive-mml>`;
       return adaptor.outerHTML(container).replace(/(?=<\/mjx-container>$)/, spoken);
     } catch (error) {

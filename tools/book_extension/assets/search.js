@@ -26,17 +26,27 @@
       .replace(/ll(?=(ed|ing|er)$)/, "l");
   }
 
-  const entries = window.bookEntries.map((entry, id) => ({ id, ...entry }));
   const folded = (text) => wordsOf(text).map(normalised).join(" ");
-  const titles = entries.map((entry) => folded(entry.title));
-  const bodies = entries.map((entry) => folded(entry.text));
-
   const index = new MiniSearch({
     fields: ["title", "defined", "text", "code"],
     tokenize: wordsOf,
     processTerm: normalised,
   });
-  index.addAll(entries);
+  let entries, titles, bodies;
+
+  /** Read the entries, half of the page's weight: once, when something is first looked for. */
+  const readEntries = () => readEntries.done ??= new Promise((resolve, reject) => {
+    const script = Object.assign(document.createElement("script"), { onerror: reject });
+    script.src = new URL("_search/entries.js", location.href);
+    script.onload = () => {
+      entries = window.bookEntries.map((entry, id) => ({ id, ...entry }));
+      titles = entries.map((entry) => folded(entry.title));
+      bodies = entries.map((entry) => folded(entry.text));
+      index.addAll(entries);
+      resolve();
+    };
+    document.head.append(script);
+  });
 
   /** Entries that match a query, the best first, each with the terms that matched. */
   function search(query) {
@@ -154,7 +164,10 @@
   const status = document.getElementById("search-status");
   const list = document.getElementById("search-hits");
 
-  function show() {
+  async function show() {
+    if (field.value.trim()) {
+      await readEntries();
+    }
     const query = field.value.trim();
     const hits = wordsOf(query).length ? search(query) : [];
     list.replaceChildren(...hits.slice(0, SHOWN).map(item));
@@ -174,10 +187,10 @@
     clearTimeout(timer);
     timer = setTimeout(show, 120);
   });
-  field.form.addEventListener("submit", (event) => {
+  field.form.addEventListener("submit", async (event) => {
     event.preventDefault();
     clearTimeout(timer);
-    show();
+    await show();
     list.querySelector("a")?.focus();
   });
   document.querySelector(".search-page").addEventListener("keydown", (event) => {
