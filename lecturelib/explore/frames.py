@@ -35,7 +35,7 @@ def explore(
     start: Mapping[str, float | str] | None = None,
     play: str | None = None,
     live: bool = False,
-    budget: int = 400_000,
+    budget: int = 300_000,
     **parameters: Sequence,
 ) -> None:
     """Display a figure with one slider for each parameter.
@@ -108,7 +108,7 @@ def explore_html(
     labels: Mapping[str, str] | None = None,
     start: Mapping[str, float | str] | None = None,
     play: str | None = None,
-    budget: int = 400_000,
+    budget: int = 300_000,
     **parameters: Sequence,
 ) -> str:
     """Return the self-contained html that :func:`explore` displays.

@@ -15,7 +15,7 @@ from lecturelib import checks
 CSS_PIXELS_PER_INCH = 100
 
 # Lines and text at 640 x 400 CSS pixels take about 11 kB of base64 x density in 24 colours, so that
-# 15 frames fit the default budget at density 2 (sharp on any screen) and 30 at 1.25 (a little soft
+# 11 frames fit the default budget at density 2 (sharp on any screen) and 18 at 1.25 (a little soft
 # on phones). Lossless WebP is a quarter smaller than PNG; lossy WebP of that size blurs text.
 BYTES_PER_FRAME = 13_000
 DENSITIES = 1.25, 2.0

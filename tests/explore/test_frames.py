@@ -151,8 +151,8 @@ def test_ordinary_figures_stay_within_the_budget():
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        html = make(scatter, epoch=list(range(25)))
-    assert len(html) < 390_000
+        html = make(scatter, epoch=list(range(18)))
+    assert len(html) < 300_000
 
 
 def test_a_figure_above_its_budget_warns_with_both_sizes():

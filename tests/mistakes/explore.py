@@ -19,7 +19,7 @@ def shown(
         explore.explore(draw, name=name, alt=alt, epoch=epoch, **options)
 
 
-def html(draw, name, alt, budget=400_000, epoch=(0,)):
+def html(draw, name, alt, budget=300_000, epoch=(0,)):
     explore.explore_html(draw, name=name, alt=alt, budget=budget, epoch=epoch)
 
 

@@ -21,7 +21,7 @@ WANTED = {
     "Kc": ["the-threshold"],
     "K_c": ["the-threshold"],
     "certificate": ["term-Certificate"],
-    "focal loss": ["where-focal-loss-lets-go"],
+    "focal loss": ["lem-focal", "one-family"],
     "escape time": ["term-Escape-time"],
     "weight decay": ["term-Weight-decay"],
     "Farkas": ["thm-farkas"],
