@@ -63,7 +63,7 @@ from lecturelib.device import seed_everything
 from lecturelib.experiments.losses import digits_split, geometry
 from lecturelib.explore import explore
 from lecturelib.figures import COLOURS, use_style
-from lecturelib.metrics import nc2
+from lecturelib.metrics import cosines, nc2
 from lecturelib.networks import MLP
 from lecturelib.records import recorded
 from lecturelib.unconstrained_features import (
@@ -283,13 +283,6 @@ def solved(problem, *batch_shape, start=None):
     model = UnconstrainedFeatures(problem, batch_shape=batch_shape, **options)
     minimize(model if start is None else model.place(start))
     return model
-
-
-def cosines(rows):
-    """Cosines between different rows, of whatever stands in front."""
-    unit = rows / rows.norm(dim=-1, keepdim=True)
-    gram = unit @ unit.mT
-    return gram[..., ~torch.eye(rows.shape[-2], dtype=torch.bool)]
 
 
 def class_means(model):
