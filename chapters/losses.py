@@ -1052,8 +1052,8 @@ claims.check("focal-jump", below, above=0.015, control=beyond)
 # the contrast of a sample changes the loss at rate $\psi'(0)$, so $G$ has the rows $\psi'(0) (\mathbf 1 - K e_k)/N$
 # and $\sigma = \psi'(0) K \sqrt n / N = \psi'(0) / \sqrt n$: zero is a saddle for $c < \psi'(0)$, that is $Kc <
 # 1.106$. For $c > \psi'(0)$ the Hessian's form at zero is positive, as its mixed term $2 \langle G, \Delta H\, \Delta
-# W^\top \rangle$ is at most $2 \sigma \|\Delta W\|_F \|\Delta H\|_F$ and $\sigma < \sqrt{\lambda_W \lambda_H}$. At $W
-# = H = 0$ of `UnconstrainedFeatures(hundred_classes(price))`, the smallest eigenvalue is $-0.00011$ at
+# W^\top \rangle$ is at most $2 \sigma \|\Delta W\|_F \|\Delta H\|_F$ and $\sigma < \sqrt{\lambda_W \lambda_H}$. At
+# $W = H = 0$ of `UnconstrainedFeatures(hundred_classes(price))`, the smallest eigenvalue is $-0.00011$ at
 # $0.99\,\psi'(0)$ and $0.00011$ at $1.01\,\psi'(0)$. The trap reaches up to $Kc^\star = 1.175$.
 # :::
 #
