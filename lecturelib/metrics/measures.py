@@ -292,7 +292,7 @@ def equinorm(vectors):
 
 
 def cosines(vectors):
-    r"""The cosines of the angles between all pairs of some vectors.
+    r"""Compute the cosines of the angles between all pairs of some vectors.
 
     Parameters
     ----------
