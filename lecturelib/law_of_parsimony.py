@@ -1,8 +1,8 @@
 r"""The law of parsimony: gradient descent moves a 2r-dimensional piece of every layer.
 
 The setting of every routine here but :func:`subspace_angles` and :func:`singular_trajectories`: a
-deep linear network whose layers are square, d x d, except perhaps the last; inputs are whitened;
-the weights start as one :math:`\varepsilon > 0` times orthogonal matrices. With
+deep linear network whose layers are square, d x d, except perhaps the last; inputs are whitened,
+up to a factor; the weights start as one :math:`\varepsilon > 0` times orthogonal matrices. With
 :math:`\Phi = Y X^\top` there are two cases:
 
 ``square``
@@ -127,7 +127,7 @@ def bulk_singular_value(scale, depth, *, lr, steps, weight_decay=0.0, momentum=0
     return torch.tensor(values, dtype=torch.float64)
 
 
-def invariant_subspaces(weights, X, Y, rank):
+def invariant_subspaces(weights, X, Y, rank=None):
     r"""Find, from the start alone, which part of every layer will move and which never does.
 
     Parameters
@@ -135,11 +135,12 @@ def invariant_subspaces(weights, X, Y, rank):
     weights : sequence of Tensor, shapes (..., d_l, d_{l-1})
         Initial weights, first layer first: :math:`\varepsilon` times orthogonal.
     X : Tensor, shape (..., d, N), or None
-        Whitened inputs as columns; None says that ``Y`` holds :math:`\Phi`.
+        Inputs as columns, whitened or a multiple of that; None says that ``Y`` holds :math:`\Phi`.
     Y : Tensor, shape (..., d_y, N) or (..., d_y, d)
         Targets, or :math:`\Phi`.
-    rank : int
-        r; in the square case at least the rank of :math:`\Phi`, in the wide case :math:`d_y`.
+    rank : int, optional
+        r; in the square case at least the rank of :math:`\Phi` (default: that rank, up to
+        rounding), in the wide case :math:`d_y`, also where :math:`\Phi` has a smaller rank.
 
     Returns
     -------
@@ -156,7 +157,7 @@ def invariant_subspaces(weights, X, Y, rank):
 
     Notes
     -----
-    Frozen are the directions v of the input space with
+    Idle are the directions v of the input space with
 
     .. math::
 
@@ -180,6 +181,8 @@ def invariant_subspaces(weights, X, Y, rank):
     >>> (U1, V1), (U2, V2) = invariant_subspaces(W, None, phi, rank=1)
     >>> torch.allclose(U1.T @ W[0] @ V1, 0.5 * torch.eye(6, dtype=torch.float64)), V2 is U1
     (True, True)
+    >>> len(invariant_subspaces(W, 3 * torch.eye(6, dtype=torch.float64), phi))  # XX^T = 9 I
+    2
     """
     weights, rank, problem = _setting(weights, X, Y, rank)
     return _subspaces(weights, problem.targets, rank)
@@ -540,14 +543,18 @@ def _polar(matrix):
 def _setting(weights, X, Y, rank, reduction="sum"):
     """Check the assumptions; return weights, rank, and the loss as one of Phi alone."""
     weights = checked_chain(weights, finite=True)
-    rank = checks.integer("rank", rank, least=1)
+    rank = None if rank is None else checks.integer("rank", rank, least=1)
     problem = LeastSquares.from_data(weights, X, Y, reduction)
     if problem.inputs is not None:
-        raise checks.wrong("X", "whitened, X X^T = I", X)
+        raise checks.wrong("X", "whitened, X X^T a multiple of I", X)
     d, d_y = weights[0].shape[-1], weights[-1].shape[-2]
     if any(weight.shape[-1] != d for weight in weights) or d_y > d:
         shapes = [tuple(weight.shape[-2:]) for weight in weights]
         raise checks.wrong("weights", "d x d, the last at most that", shapes)
+    if rank is None:
+        values = torch.linalg.svdvals(problem.targets)
+        seen = (values > _rounding(problem.targets) * values[..., :1]).sum(-1)
+        rank = d_y if d_y < d else max(1, int(seen.max()))
     if 2 * rank >= d:
         raise checks.wrong("rank", f"less than half of the width, {d}", rank)
     if rank != d_y < d:
