@@ -114,7 +114,7 @@ def separation_angles(*, scale, depth, seed, samples_per_class=10, num_classes=5
 
     Examples
     --------
-    >>> row = separation_angles(scale=0.4, depth=2, seed=0, samples_per_class=2)
+    >>> row = separation_angles(scale=0.4, depth=2, seed=0, samples_per_class=3)
     >>> len(row["closing"]), len(row["overlap"])
     (1, 5)
     """
@@ -211,7 +211,7 @@ def separation_settings(*, seed, batch_norm, optimizer, lr, epochs=EPOCHS):
 
     Examples
     --------
-    >>> row = separation_settings(seed=0, batch_norm=True, optimizer="adam", lr=1e-3, epochs=1)
+    >>> row = separation_settings(seed=0, batch_norm=True, optimizer="adam", lr=1e-3, epochs=5)
     >>> len(row["D"]), row["accuracy"] > 0.5
     (11, True)
     """
