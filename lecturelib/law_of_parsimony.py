@@ -78,7 +78,14 @@ def bulk_singular_value(scale, depth, *, lr, steps, weight_decay=0.0, momentum=0
 
     Notes
     -----
-    Without momentum, :math:`\rho(0) = \varepsilon` and
+    From :math:`\rho(0) = \varepsilon` and :math:`\nu(0) = 0`, in the square case
+
+    .. math::
+
+        \nu(t+1) &= \mu \nu(t) + \lambda \rho(t) + \rho(t)^{2L-1} , \\
+        \rho(t+1) &= \rho(t) - \eta \nu(t+1) ,
+
+    and in the wide case without the power. Without momentum
 
     .. math::
 
@@ -86,9 +93,11 @@ def bulk_singular_value(scale, depth, *, lr, steps, weight_decay=0.0, momentum=0
         \quad\text{(square)}, \\
         \rho(t) &= \varepsilon (1 - \eta\lambda)^t \quad\text{(wide)}.
 
-    It stays between 0 and :math:`\varepsilon` if
+    With or without, it stays between 0 and :math:`\varepsilon` if
 
-    .. math:: \eta \, \big( \lambda + \varepsilon^{2(L-1)} \big) \le (1 - \sqrt\mu)^2 .
+    .. math:: \eta \, \big( \lambda + \varepsilon^{2(L-1)} \big) \le (1 - \sqrt\mu)^2 ,
+
+    in the wide case already if :math:`\eta\lambda \le (1 - \sqrt\mu)^2`.
 
     Larger steps can make it negative: the singular value is its size then, which can exceed
     :math:`\varepsilon`. For a loss divided by a number c, use ``lr / c`` and ``weight_decay * c``.
@@ -145,7 +154,7 @@ def invariant_subspaces(weights, X, Y, rank=None):
     Returns
     -------
     list of (U_l, V_l), tensors of shape (..., d_l, d_l) and (..., d, d)
-        Orthogonal matrices with :math:`V_{l+1} = U_l`. The first 2r columns move; for the last
+        Orthogonal matrices with :math:`V_{l+1} = U_l`. The first 2r columns may move; for the last
         m = d - 2r, :math:`W_l(t) V_{l,2} = \rho(t) U_{l,2}` at all steps of gradient descent. In
         the wide case, where the last layer is not covered, its :math:`U_L` is the identity.
 

@@ -321,7 +321,7 @@ def test_every_quoted_claim_is_a_sentence_of_its_chapter():
 
 def test_every_claim_that_measures_has_a_control():
     measured = [claim for claim in registry().values() if claim.status in ("checked", "full-scale")]
-    assert len(measured) > 250
+    assert len(measured) > 200
     assert not [claim.name for claim in measured if not claim.control]
 
 

@@ -27,13 +27,16 @@ METHODS = {
     "clipping": (SGD, {"lr": 0.04}),
     "momentum": (SGD, {"lr": 0.005, "momentum": 0.9}),
     "Nesterov": (SGD, {"lr": 0.005, "momentum": 0.9, "nesterov": True}),
-    "polar factor": (SGD, {"lr": 0.0011}),
+    "polar factor, short": (SGD, {"lr": 0.0011}),
+    "polar factor": (SGD, {"lr": 0.005}),
     "growing widths": (SGD, {"lr": 0.02}),
     "bottleneck": (SGD, {"lr": 0.02}),
     "wide middle": (SGD, {"lr": 0.02}),
     "white batches": (SGD, {"lr": 0.02}),
+    "white, noisy targets": (SGD, {"lr": 0.02}),
     "batches of 300": (SGD, {"lr": 0.02}),
     "batches of 60": (SGD, {"lr": 0.02}),
+    "batches of 20": (SGD, {"lr": 0.02}),
     "whitened one by one": (SGD, {"lr": 0.02}),
     "Adam": (ADAM, {"lr": 0.01}),
     "signs": (SGD, {"lr": 0.003}),
@@ -47,8 +50,10 @@ WIDTHS = {
 }
 BATCHES = {
     "white batches": 60,
+    "white, noisy targets": 60,
     "batches of 300": 300,
     "batches of 60": 60,
+    "batches of 20": 20,
     "whitened one by one": 60,
 }
 
@@ -61,16 +66,17 @@ def parsimony_optimisers(*, method, seed):
     method : str
         A key of ``METHODS``.
     seed : int
-        Of start, target, inputs and batches.
+        Of start, target, inputs, batches and noise.
 
     Returns
     -------
     dict
         The settings; ``idle``, the number m of idle directions; the relative ``distance`` of the
         product from the target after 600 steps; and the largest value over the layers of:
-        ``outside``, the share of the change (in norm) that is neither in the core nor a multiple
-        of the idle block's start; ``random``, the same in random bases; and ``spread``, the
-        largest less the smallest singular value of the idle block, over :math:`\varepsilon`.
+        ``outside``, the norm of the part of the change that is neither in the core nor a multiple
+        of the idle block's start, over the norm of the change; ``random``, the same in random
+        bases; and ``spread``, the largest less the smallest singular value of the idle block, over
+        :math:`\varepsilon`.
 
     Raises
     ------
@@ -94,15 +100,21 @@ def parsimony_optimisers(*, method, seed):
     solver = kind(weights, **METHODS[method][1])
     rate = solver.param_groups[0]["lr"]
     (X,) = init_weights([SAMPLES, WIDTH], **like)
-    if method == "white batches":
+    white = method.startswith("white,") or method == "white batches"
+    if white:
         parts = [init_weights([size, WIDTH], **like)[0] for _ in range(SAMPLES // size)]
         X = torch.cat(parts, dim=1) * (size / SAMPLES) ** 0.5
+    Y = phi @ X
+    if method == "white, noisy targets":  # noise in the target's outputs: Phi keeps its rank
+        noise = torch.randn(RANK, SAMPLES, **like) / SAMPLES**0.5
+        Y += torch.linalg.svd(phi).U[:, :RANK] @ noise
+        phi = Y @ X.mT
     for step in range(STEPS):
         place = step % (SAMPLES // size) * size
         if place == 0:
             order = torch.randperm(SAMPLES, generator=generator)
-        part = slice(place, place + size) if method == "white batches" else order[place:][:size]
-        inputs, targets = ((SAMPLES / size) ** 0.5 * data[:, part] for data in (X, phi @ X))
+        part = slice(place, place + size) if white else order[place:][:size]
+        inputs, targets = ((SAMPLES / size) ** 0.5 * data[:, part] for data in (X, Y))
         if method == "whitened one by one":
             inputs = _polar(inputs)
         if size == SAMPLES:  # nothing but Phi enters
@@ -114,7 +126,7 @@ def parsimony_optimisers(*, method, seed):
         if method == "clipping":
             nn.utils.clip_grad_norm_(weights, 1.0)
         for weight in weights:
-            if method == "polar factor":
+            if method.startswith("polar factor"):
                 weight.grad = _polar(weight.grad)
             if method == "signs":
                 weight.grad = weight.grad.sign()
@@ -196,13 +208,18 @@ def _outside(start, weights, bases):
     return shares
 
 
+NETWORKS = ["linear", "MLP", "ViT", "linear, Adam", "MLP, Adam"]
+"""What is trained on digits."""
+
+
 def parsimony_networks(*, network, seed):
     """Train a network on digits and ask in how few directions its last weight changes.
 
     Parameters
     ----------
-    network : {"linear", "MLP", "ViT"}
-        Three hidden layers of width 128 without and with ReLUs, or a small vision transformer.
+    network : {"linear", "MLP", "ViT", "linear, Adam", "MLP, Adam"}
+        Three hidden layers of width 128 without and with ReLUs, or a small vision transformer; by
+        SGD if not by Adam.
     seed : int
         Of weights and batches.
 
@@ -221,20 +238,22 @@ def parsimony_networks(*, network, seed):
     TypeError, ValueError
         For another network, or a seed that is none.
     """
-    network = checks.choice("network", network, ["linear", "MLP", "ViT"])
+    network = checks.choice("network", network, NETWORKS)
     seed_everything(checks.integer("seed", seed, least=0))
     data, new = load_standardized("digits")
     K, shape = data.num_classes, tuple(data.inputs.shape[1:])
     if network == "ViT":
         net = ViT(shape, K, patch=shape[1] // 4, dim=64, depth=3)
-        last, options = net.blocks[-1].linear2.weight, {"epochs": 20, "momentum": 0.9}
+        last, options = net.blocks[-1].linear2.weight, {"epochs": 20, "lr": 0.05, "momentum": 0.9}
     else:
         widths = [data.inputs[0].numel(), 128, 128, 128, K]
-        net = MLP(widths, linear_tail=3) if network == "linear" else MLP(widths)
-        last, options = net.hidden[-1][0].weight, {"epochs": 60, "momentum": 0.0}
+        net = MLP(widths, linear_tail=3) if network.startswith("linear") else MLP(widths)
+        last, options = net.hidden[-1][0].weight, {"epochs": 60, "lr": 0.05, "momentum": 0.0}
+    if network.endswith("Adam"):
+        options |= {"optimizer": "adam", "lr": 0.001}
     nn.init.orthogonal_(last)
     options |= {"metrics": {"weight": lambda _: last}, "every": options["epochs"] // 4}
-    history = train(net, data.inputs, data.labels, lr=0.05, **options)
+    history = train(net, data.inputs, data.labels, **options)
     weights = history["weight"].double()
     values = torch.linalg.svdvals(weights[-1] - weights[0])
     early, late = weights[1] - weights[0], weights[-1] - weights[1]
@@ -264,8 +283,7 @@ EXPERIMENTS = (
         name="parsimony-networks",
         cell=parsimony_networks,
         grid=tuple(
-            {"network": network, "seed": seed}
-            for network, seed in product(("linear", "MLP", "ViT"), range(3))
+            {"network": network, "seed": seed} for network, seed in product(NETWORKS, range(3))
         ),
     ),
 )

@@ -22,7 +22,14 @@ from lecturelib.progressive_separation import (
 )
 from lecturelib.training import accuracy, train
 
-__all__ = ["EXPERIMENTS", "separation_angles", "separation_decay", "separation_network"]
+__all__ = [
+    "EXPERIMENTS",
+    "separation_angles",
+    "separation_decay",
+    "separation_network",
+    "separation_settings",
+    "separation_turning",
+]
 
 DEPTH, WIDTH, EPOCHS = 10, 128, 60
 # Layers that the network of each task keeps linear.
@@ -107,7 +114,7 @@ def separation_angles(*, scale, depth, seed, samples_per_class=10, num_classes=5
 
     Examples
     --------
-    >>> row = separation_angles(scale=0.4, depth=2, seed=0, samples_per_class=2)
+    >>> row = separation_angles(scale=0.4, depth=2, seed=0, samples_per_class=3)
     >>> len(row["closing"]), len(row["overlap"])
     (1, 5)
     """
@@ -139,6 +146,89 @@ def separation_angles(*, scale, depth, seed, samples_per_class=10, num_classes=5
         "closing": closing,
         "overlap": (large.T @ outside).tolist(),
     }
+
+
+def separation_turning(*, scale, depth, seed, samples_per_class=4, num_classes=2):
+    r"""Train a deep linear network to zero loss and measure by how much its last layer turned.
+
+    Parameters
+    ----------
+    scale, depth : float, int
+        :math:`\varepsilon` of the orthogonal start and number L of layers.
+    seed : int
+        Of the start.
+    samples_per_class, num_classes : int, optional
+        n and K; width and samples are d = N = nK, inputs orthonormal.
+
+    Returns
+    -------
+    dict
+        The settings, and ``turned``, the mean of :math:`\sin^2 \theta_i` over the principal angles
+        between the row spaces of the last layer before and after.
+
+    Examples
+    --------
+    >>> row = separation_turning(scale=0.3, depth=3, seed=0)
+    >>> 0 < row["turned"] < 1
+    True
+    """
+    width = samples_per_class * num_classes
+    generator = torch.Generator().manual_seed(seed)
+    widths = [width] * depth + [num_classes]
+    weights = init_weights(widths, scale, generator=generator, dtype=torch.float64)
+    inputs = torch.eye(width, dtype=torch.float64)
+    labels = torch.arange(num_classes).repeat_interleave(samples_per_class)
+    targets = functional.one_hot(labels).T.double()
+    # A quarter of the rate at which the descent would leave the minimum.
+    lr = 0.5 / (depth * samples_per_class ** (1 - 1 / depth))
+    path = reduced_gradient_descent(
+        weights, inputs, targets, num_classes, lr=lr, steps=10**6, every=[], tol=1e-12
+    )
+    before, after = (torch.linalg.qr(layer.T).Q for layer in (weights[-1], path.weights()[-1]))
+    cosines = torch.linalg.svdvals(before.T @ after)
+    turned = 1 - float(cosines.square().mean())
+    return {"scale": scale, "depth": depth, "seed": seed, "turned": turned}
+
+
+def separation_settings(*, seed, batch_norm, optimizer, lr, epochs=EPOCHS):
+    r"""Train a network with ten hidden layers on digits at other settings; measure D in all layers.
+
+    Parameters
+    ----------
+    seed : int
+        Of the weights and the order of the batches.
+    batch_norm : bool
+        As in :func:`separation_network`, which has a learning rate of 0.02 with SGD.
+    optimizer, lr, epochs : str, float, int
+        As in :func:`~lecturelib.training.train`; the learning rate is divided by 10 after 2/3 and
+        5/6 of the epochs.
+
+    Returns
+    -------
+    dict
+        The settings, ``D`` of the layers 0 .. 10, rounded to four digits, and the ``accuracy`` on
+        the training set.
+
+    Examples
+    --------
+    >>> row = separation_settings(seed=0, batch_norm=True, optimizer="adam", lr=1e-3, epochs=5)
+    >>> len(row["D"]), row["accuracy"] > 0.5
+    (11, True)
+    """
+    inputs, labels, _, _ = _digits()
+    torch.manual_seed(seed)
+    net = MLP([inputs[0].numel(), *[WIDTH] * DEPTH, int(labels.max()) + 1], batch_norm=batch_norm)
+    if not batch_norm:
+        for layer in net.hidden:
+            nn.init.kaiming_normal_(layer[0].weight, nonlinearity="relu")
+            nn.init.zeros_(layer[0].bias)
+    milestones = sorted({epochs * 2 // 3, epochs * 5 // 6})
+    options = {"optimizer": optimizer, "lr": lr, "milestones": milestones}
+    train(net, inputs, labels, epochs=epochs, every=[0], **options)
+    compression = layer_profile(net, inputs, labels, {"D": feature_compression})["D"]
+    row = {"seed": seed, "batch_norm": batch_norm, "optimizer": optimizer, "lr": lr}
+    row["D"] = [float(f"{value:.4g}") for value in compression]
+    return row | {"accuracy": float(accuracy(net, inputs, labels))}
 
 
 def separation_network(*, seed, task, batch_norm=True, epochs=EPOCHS):
@@ -296,6 +386,40 @@ EXPERIMENTS = (
             {"scale": scale, "depth": depth, "seed": seed}
             for scale, depth in ((0.2, 3), (0.3, 4), (0.15, 4), (0.3, 6))
             for seed in range(3)
+        ),
+    ),
+    Experiment(
+        name="separation-turning",
+        cell=separation_turning,
+        # The deeper, the larger the scale: an escape takes about scale^(2 - depth) steps.
+        grid=tuple(
+            {"scale": scale, "depth": depth, "seed": seed}
+            for depth, scale in (
+                (2, 0.1),
+                (3, 0.2),
+                (4, 0.3),
+                (6, 0.4),
+                (8, 0.5),
+                (12, 0.6),
+                (16, 0.65),
+            )
+            for seed in range(12)
+        ),
+    ),
+    Experiment(
+        name="separation-settings",
+        cell=separation_settings,
+        grid=tuple(
+            {"seed": seed, "batch_norm": batch_norm, "optimizer": optimizer, "lr": lr}
+            for batch_norm, optimizer, lr in (
+                (True, "sgd", 0.003),
+                (True, "sgd", 0.1),
+                (True, "adam", 0.001),
+                (False, "sgd", 0.003),
+                (False, "sgd", 0.04),  # at 0.05 some starts diverge
+                (False, "adam", 0.001),
+            )
+            for seed in range(5)
         ),
     ),
 )

@@ -14,6 +14,8 @@ from lecturelib.experiments.progressive_separation import (
     separation_angles,
     separation_decay,
     separation_network,
+    separation_settings,
+    separation_turning,
 )
 from lecturelib.progressive_separation import decay_correction, feature_compression, predicted_decay
 from lecturelib.records import recorded
@@ -120,6 +122,34 @@ def test_the_record_of_angles_has_a_row_for_every_cell_and_cheap_ones_come_out_a
             assert new == pytest.approx(old, rel=1e-5, abs=1e-9)
 
 
+# --- turning ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scale", "depth"), [(0.1, 2), (0.3, 4), (0.5, 6)])
+def test_what_the_last_layer_turned_is_what_the_correction_misses(scale, depth):
+    """For l = 0 the correction is 1 - K mean(sin² θ) / (d - K), here with the start of a cell."""
+    row = separation_turning(scale=scale, depth=depth, seed=1)
+    generator = torch.Generator().manual_seed(1)
+    weights = init_weights([8] * depth + [2], scale, generator=generator, dtype=F64)
+    targets = torch.nn.functional.one_hot(torch.arange(2).repeat_interleave(4)).T.double()
+    path = gradient_descent(
+        weights, torch.eye(8, dtype=F64), targets, lr=0.01, steps=10**5, every=[], tol=1e-12
+    )
+    correction = decay_correction(weights[-1], path.final[-1], depth)[0]
+    # The path to the end has other steps here, and so turns a little differently.
+    assert 1 - 2 * row["turned"] / 6 == pytest.approx(float(correction), abs=0.02)
+
+
+def test_the_record_of_turning_has_a_row_for_every_cell_and_cheap_ones_come_out_again():
+    rows = recorded("separation-turning").values
+    (experiment,) = [e for e in EXPERIMENTS if e.name == "separation-turning"]
+    keys = ("scale", "depth", "seed")
+    assert [{key: row[key] for key in keys} for row in rows] == list(experiment.grid)
+    for row in rows[::24]:
+        again = separation_turning(**{key: row[key] for key in keys})
+        assert again["turned"] == pytest.approx(row["turned"], rel=1e-5)
+
+
 # --- networks ---------------------------------------------------------------------------------
 
 LAYERS = {
@@ -153,6 +183,23 @@ def test_networks_before_training_come_out_again(task, batch_norm):
     ]
     for name in LAYERS[task]:
         assert again[name] == pytest.approx(row[name], rel=2e-3, abs=2e-4), name
+
+
+def test_the_record_of_settings_has_a_row_for_every_cell():
+    rows = recorded("separation-settings").values
+    (experiment,) = [e for e in EXPERIMENTS if e.name == "separation-settings"]
+    keys = ("seed", "batch_norm", "optimizer", "lr")
+    assert [{key: row[key] for key in keys} for row in rows] == list(experiment.grid)
+    for row in rows:
+        assert set(row) == {*keys, "D", "accuracy"}
+        assert len(row["D"]) == 11 and row["accuracy"] > 0.95
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_setting_is_the_network_of_the_same_rate(batch_norm):
+    again = separation_settings(seed=0, batch_norm=batch_norm, optimizer="sgd", lr=0.02, epochs=6)
+    row = separation_network(seed=0, task="digits", batch_norm=batch_norm, epochs=6)
+    assert again["D"] == pytest.approx(row["D"], rel=2e-3)
 
 
 def test_the_parity_share_in_closed_form():
