@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from itertools import product
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -22,6 +23,7 @@ from lecturelib.training import accuracy, train
 __all__ = [
     "EXPERIMENTS",
     "RECIPES",
+    "noise_curves",
     "robust_network",
     "sparse_labels",
     "sparse_network",
@@ -252,13 +254,15 @@ def sparse_robust(*, seed, dataset="mnist", epochs=None, images=4000, new=300):
     return row
 
 
-def robust_network(steps):
-    """Return a network for images of one channel whose first layer has 16 maps of their size.
+def robust_network(steps, channels=1):
+    """Return a small network for images whose first layer has 16 maps of their size.
 
     Parameters
     ----------
     steps : int
         Of sparse coding in the first layer; with 0 it is a convolution with ReLU.
+    channels : int, optional
+        Of the images.
 
     Returns
     -------
@@ -270,9 +274,9 @@ def robust_network(steps):
     torch.Size([2, 10])
     """
     if steps:
-        first = ConvolutionalSparseCoding(1, 16, 5, TRAINED, steps)
+        first = ConvolutionalSparseCoding(channels, 16, 5, TRAINED, steps)
     else:
-        first = nn.Sequential(nn.Conv2d(1, 16, 5, padding=2), nn.ReLU())
+        first = nn.Sequential(nn.Conv2d(channels, 16, 5, padding=2), nn.ReLU())
     return nn.Sequential(
         first,
         nn.BatchNorm2d(16),
@@ -284,6 +288,54 @@ def robust_network(steps):
         nn.ReLU(),
         nn.Linear(64, 10),
     )
+
+
+def noise_curves(row, net, kind):
+    """Return accuracies on test images by severity, for three ways to choose the penalty.
+
+    Parameters
+    ----------
+    row : dict
+        Of :func:`sparse_robust`.
+    net : {"conv", "one", "two"}
+        The first layer.
+    kind : {"gaussian", "impulse", "shot"}
+        The noise.
+
+    Returns
+    -------
+    dict of str to list of float
+        At severities 0 to 5. ``fixed`` has the trained penalty, ``best`` that with the highest
+        accuracy on validation images with this noise, and ``residual`` the one nearest to what a
+        straight line makes of the mean residual; the line is fitted to the best penalties under
+        the two other kinds of noise. A convolution has the first only.
+
+    Examples
+    --------
+    >>> from lecturelib.records import recorded
+    >>> found = noise_curves(recorded("sparse-robust").values[-1], "two", "gaussian")
+    >>> sorted(found), len(found["best"])
+    (['best', 'fixed', 'residual'], 6)
+    """
+
+    def conditions(*kinds):
+        return ["none", *(f"{name}-{severity}" for name in kinds for severity in SEVERITIES)]
+
+    test, at = row[net]["test"], conditions(kind)
+    if net == "conv":
+        return {"fixed": [test[c][0] for c in at]}
+    validation, residual = row[net]["validation"], row[net]["residual"]
+    best = {c: int(np.argmax(accuracies)) for c, accuracies in validation.items()}
+    known = conditions(*(other for other in KINDS if other != kind))
+    needed = [PENALTIES[best[c]] for c in known]
+    line = np.polyfit([residual[c][0] for c in known], needed, 1)
+    wanted = np.polyval(line, [residual[c][1] for c in at])
+    nearest = np.abs(wanted[:, None] - PENALTIES).argmin(1)
+    return {
+        "fixed": [test[c][PENALTIES.index(TRAINED)] for c in at],
+        "best": [test[c][best[c]] for c in at],
+        "residual": [test[c][i] for c, i in zip(at, nearest, strict=True)],
+    }
 
 
 def _images(dataset, images, new):

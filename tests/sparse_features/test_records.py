@@ -1,0 +1,93 @@
+"""The recorded runs of sparse features: a row for every cell, and the cheap parts again."""
+
+import json
+
+import pytest
+import torch
+
+from lecturelib.experiments.sparse_features import (
+    ATTACKED,
+    EXPERIMENTS,
+    KINDS,
+    PENALTIES,
+    SEVERITIES,
+    robust_network,
+    sparse_labels,
+    sparse_network,
+    sparse_robust,
+    sparse_top,
+)
+from lecturelib.records import recorded
+from lecturelib.sparse_features import ConvolutionalSparseCoding
+
+CONDITIONS = {"none", *(f"{kind}-{severity}" for kind in KINDS for severity in SEVERITIES)}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
+def test_every_cell_of_the_grid_has_its_row(experiment):
+    rows = recorded(experiment.name).values
+    assert [{key: row[key] for key in experiment.grid[0]} for row in rows] == list(experiment.grid)
+
+
+def test_networks_before_training_come_out_again():
+    rows = recorded("sparse-networks").values
+    for row in rows[::10]:
+        settings = {key: row[key] for key in ("seed", "width", "recipe", "labels")}
+        again = sparse_network(**settings, epochs=1)
+        assert again["before"] == pytest.approx(row["before"], abs=2e-3)
+    for row in rows:
+        for key in ("before", "after", "silent"):
+            assert len(row[key]) == 4 and all(0 <= share <= 1 for share in row[key])
+        assert row["accuracy"][0] > 0.9
+        assert (row["accuracy"][1] > 0.85) == (row["labels"] == "true")
+
+
+def test_a_narrow_network_with_wrong_labels_comes_out_again():
+    rows = recorded("sparse-labels").values
+    [row] = [r for r in rows if (r["seed"], r["noise"], r["width"]) == (0, 0.4, 16)]
+    again = sparse_labels(seed=0, noise=0.4, width=16)
+    for key in ("fitted", "test", "best"):
+        assert again[key] == pytest.approx(row[key], abs=0.05), key
+    assert all(row["test"] <= row["best"] for row in rows)
+
+
+def test_the_share_of_wrong_labels_is_that_asked_for():
+    """A network that has learned little fits the true labels and misses the wrong ones."""
+    row = sparse_labels(seed=1, noise=0.4, width=16, epochs=5)
+    assert row["fitted"] == pytest.approx(0.6 * row["best"], abs=0.08)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_what_a_network_keeps(k):
+    net, images = sparse_top(20, k), torch.rand(7, 1, 8, 8)
+    for stop in (4, 7):
+        assert ((net[:stop](images) != 0).sum(1) <= k).all()
+
+
+def test_a_cell_of_noise_and_attacks():
+    row = sparse_robust(seed=0, dataset="digits", epochs=1, images=100, new=20)
+    assert row == json.loads(json.dumps(row))
+    for name, count in (("conv", 1), ("one", len(PENALTIES)), ("two", len(PENALTIES))):
+        for split in ("validation", "test"):
+            assert set(row[name][split]) == CONDITIONS
+            assert all(len(accuracies) == count for accuracies in row[name][split].values())
+    for table, count in ((row["conv"]["attacks"], 1), (row["two"]["attacks"], len(ATTACKED))):
+        assert len(table) == count
+        for clean, noise, short, long, _ in table:
+            assert clean >= noise and clean >= short >= long
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_first_layers_have_maps_of_the_size_of_the_image(steps, channels):
+    net, images = robust_network(steps, channels), torch.rand(2, channels, 9, 10)
+    assert isinstance(net[0], ConvolutionalSparseCoding) == bool(steps)
+    assert net[0](images).shape == (2, 16, 9, 10) and net(images).shape == (2, 10)
+
+
+def test_the_record_of_noise_has_every_condition():
+    for row in recorded("sparse-robust").values:
+        for name in ("one", "two"):
+            assert set(row[name]["residual"]) == set(row[name]["test"]) == CONDITIONS
+        clean = row["two"]["test"]["none"][PENALTIES.index(0.1)]
+        assert 0.8 < clean < 1 and row["two"]["attacks"][0][0] > 0.7
