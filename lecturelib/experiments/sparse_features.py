@@ -28,6 +28,7 @@ __all__ = [
     "sparse_labels",
     "sparse_network",
     "sparse_robust",
+    "sparse_start",
     "sparse_top",
 ]
 
@@ -215,19 +216,13 @@ def sparse_robust(*, seed, dataset="mnist", epochs=None, images=4000, new=300):
     (['gaussian-1', 'gaussian-2'], 7)
     """
     known, held, test = _images(dataset, images, new)
-    passes = {"mnist": 4, "digits": 10}[dataset] if epochs is None else epochs
-    settings = {"epochs": passes, "optimizer": "adam", "lr": 3e-3, "batch_size": 64}
     nets = {}
     for name, steps in (("conv", 0), ("one", 1), ("two", 2)):
         torch.manual_seed(seed)
         nets[name] = robust_network(steps)
-        generator = torch.Generator().manual_seed(seed)
-        train(nets[name], *known, every=[passes], generator=generator, **settings)
+        _train(nets[name], known, dataset, epochs, seed)
     noisy = {"none": [held[0], test[0]]} | {
-        f"{kind}-{severity}": [
-            corrupt(part[0], kind, severity, generator=torch.Generator().manual_seed(severity))
-            for part in (held, test)
-        ]
+        f"{kind}-{severity}": [_noisy(part[0], kind, severity) for part in (held, test)]
         for kind, severity in product(KINDS, SEVERITIES)
     }
     row = {"seed": seed, "dataset": dataset}
@@ -252,6 +247,56 @@ def sparse_robust(*, seed, dataset="mnist", epochs=None, images=4000, new=300):
                 shares = [float(stay.double().mean()) for stay in (*stays, moved)]
                 row[name]["attacks"].append(_rounded(shares))
     return row
+
+
+def sparse_start(*, seed, bias, dataset="mnist", epochs=None, images=4000, new=300):
+    """Train the network with a convolution of :func:`sparse_robust` from atoms of length one.
+
+    Parameters
+    ----------
+    seed : int
+        Of the weights and the order of the batches.
+    bias : {"free", "fixed"}
+        Of the convolution: zero and trained, or kept at minus the trained penalty.
+    dataset, epochs, images, new : str, int, optional
+        As of :func:`sparse_robust`.
+
+    Returns
+    -------
+    dict
+        The settings, ``test``, accuracies on test images under Gaussian noise of severities 0 to 5,
+        and ``attacks``, the shares of 100 test images that stay right: without attack, after the
+        worst of 20 draws of noise, after 20 steps, and after 100 steps on the margin as well.
+
+    Examples
+    --------
+    >>> row = sparse_start(
+    ...     seed=0, bias="free", dataset="digits", epochs=1, images=100, new=20
+    ... )
+    >>> len(row["test"]), len(row["attacks"])
+    (6, 4)
+    """
+    known, _, (pixels, labels) = _images(dataset, images, new)
+    torch.manual_seed(seed)
+    net = robust_network(0)
+    convolution = net[0][0]
+    with torch.no_grad():
+        lengths = convolution.weight.flatten(1).norm(dim=1)
+        convolution.weight /= lengths.view(-1, 1, 1, 1)
+        convolution.bias.fill_(0.0 if bias == "free" else -TRAINED)
+    convolution.bias.requires_grad_(bias == "free")
+    _train(net, known, dataset, epochs, seed)
+    accuracies = [float(accuracy(net, pixels, labels))] + [
+        float(accuracy(net, _noisy(pixels, "gaussian", severity), labels))
+        for severity in SEVERITIES
+    ]
+    stays = _survived(net, pixels[:VICTIMS], labels[:VICTIMS], seed)
+    return {
+        "seed": seed,
+        "bias": bias,
+        "test": _rounded(accuracies),
+        "attacks": _rounded(stay.double().mean() for stay in stays),
+    }
 
 
 def robust_network(steps, channels=1):
@@ -377,6 +422,19 @@ def _accuracies(net, images, labels):
     return _rounded(found)
 
 
+def _train(net, known, dataset, epochs, seed):
+    """Train a network on images and labels with Adam."""
+    epochs = {"mnist": 4, "digits": 10}[dataset] if epochs is None else epochs
+    settings = {"optimizer": "adam", "lr": 3e-3, "batch_size": 64, "every": [epochs]}
+    generator = torch.Generator().manual_seed(seed)
+    train(net, *known, epochs=epochs, generator=generator, **settings)
+
+
+def _noisy(images, kind, severity):
+    """Return images with noise, the same one for every network."""
+    return corrupt(images, kind, severity, generator=torch.Generator().manual_seed(severity))
+
+
 def _residuals(layer, images):
     """Return the mean length of what a layer's code leaves of images."""
     with torch.no_grad():
@@ -445,5 +503,10 @@ EXPERIMENTS = (
             for dataset in ("digits", "mnist")
             for seed in range(3)
         ),
+    ),
+    Experiment(
+        name="sparse-start",
+        cell=sparse_start,
+        grid=tuple({"seed": seed, "bias": bias} for bias in ("free", "fixed") for seed in range(3)),
     ),
 )
