@@ -250,14 +250,15 @@ def sparse_robust(*, seed, dataset="mnist", epochs=None, images=4000, new=300):
 
 
 def sparse_start(*, seed, bias, dataset="mnist", epochs=None, images=4000, new=300):
-    """Train the network with a convolution of :func:`sparse_robust` from atoms of length one.
+    """Train a network with a convolution from where the one with two steps of coding starts.
 
     Parameters
     ----------
     seed : int
         Of the weights and the order of the batches.
     bias : {"free", "fixed"}
-        Of the convolution: zero and trained, or kept at minus the trained penalty.
+        Of the convolution: zero at first and trained, or kept at minus the trained penalty. Its
+        atoms, and all weights behind it, start as those of ``two`` in :func:`sparse_robust`.
     dataset, epochs, images, new : str, int, optional
         As of :func:`sparse_robust`.
 
@@ -278,12 +279,12 @@ def sparse_start(*, seed, bias, dataset="mnist", epochs=None, images=4000, new=3
     """
     known, _, (pixels, labels) = _images(dataset, images, new)
     torch.manual_seed(seed)
-    net = robust_network(0)
+    coded, net = robust_network(2), robust_network(0)
     convolution = net[0][0]
     with torch.no_grad():
-        lengths = convolution.weight.flatten(1).norm(dim=1)
-        convolution.weight /= lengths.view(-1, 1, 1, 1)
+        convolution.weight.copy_(coded[0].weight)
         convolution.bias.fill_(0.0 if bias == "free" else -TRAINED)
+    net[1:].load_state_dict(coded[1:].state_dict())
     convolution.bias.requires_grad_(bias == "free")
     _train(net, known, dataset, epochs, seed)
     accuracies = [float(accuracy(net, pixels, labels))] + [
