@@ -477,6 +477,7 @@ EXPERIMENTS = (
                 (128, "large steps", "shuffled"),
                 (64, "large steps", "true"),
                 (256, "large steps", "true"),
+                (64, "larger steps", "true"),
                 (256, "larger steps", "true"),
             )
             for seed in range(5)
