@@ -20,6 +20,8 @@ PAGE = SITE / "intro.html"
 NAMES = [chapter.name for chapter in chapters()]
 # What each chapter presupposes; the sign of what only helps is a question mark.
 PREREQUISITES = {
+    "sparse_features": [],
+    "topology_and_dimension": [],
     "neural_collapse": [],
     "unconstrained_features": ["neural_collapse"],
     "losses": ["unconstrained_features"],
