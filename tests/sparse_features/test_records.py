@@ -11,10 +11,12 @@ from lecturelib.experiments.sparse_features import (
     KINDS,
     PENALTIES,
     SEVERITIES,
+    noise_curves,
     robust_network,
     sparse_labels,
     sparse_network,
     sparse_robust,
+    sparse_start,
     sparse_top,
 )
 from lecturelib.records import recorded
@@ -75,6 +77,40 @@ def test_a_cell_of_noise_and_attacks():
         assert len(table) == count
         for clean, noise, short, long, _ in table:
             assert clean >= noise and clean >= short >= long
+
+
+@pytest.mark.parametrize("bias", ["free", "fixed"])
+def test_a_convolution_with_a_threshold(bias):
+    row = sparse_start(seed=1, bias=bias, dataset="digits", epochs=8, images=600, new=100)
+    assert row["test"][0] > 0.7 and len(row["test"]) == 6
+    clean, noise, short, long = row["attacks"]
+    assert clean >= noise and clean >= short >= long
+
+
+def synthetic(best, residual):
+    """A row in which the penalty with index best[c] is right in condition c."""
+    net = {
+        "validation": {c: [float(i == best[c]) for i in range(len(PENALTIES))] for c in best},
+        "test": {c: [i / 10 for i in range(len(PENALTIES))] for c in best},
+        "residual": {c: [value, value] for c, value in residual.items()},
+    }
+    return {"two": net, "conv": {"test": {c: [0.5] for c in best}}}
+
+
+def test_the_penalty_is_read_off_a_line_through_other_kinds_of_noise():
+    """Where the residual is the best penalty, the line is the diagonal."""
+    best = {c: 0 if c == "none" else int(c[-1]) for c in CONDITIONS}
+    residual = {c: PENALTIES[i] for c, i in best.items()}
+    row = synthetic(best, residual)
+    assert noise_curves(row, "conv", "shot") == {"fixed": [0.5] * 6}
+    for kind in KINDS:
+        found = noise_curves(row, "two", kind)
+        assert found["fixed"] == [PENALTIES.index(0.1) / 10] * 6
+        assert found["best"] == found["residual"] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
+        # What is best for the kind itself is not looked at.
+        own = {c: 6 if c.startswith(kind) else i for c, i in best.items()}
+        other = noise_curves(synthetic(own, residual), "two", kind)
+        assert other["residual"] == found["residual"] and other["best"] == [0] + [0.6] * 5
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
