@@ -150,9 +150,9 @@ print("filled triangle:", simplicial_betti_numbers([(0, 1, 2)]))
 # nor from too far away. So choose a *scale* $s$ and join points that lie within $s$ of each other: each two of them by
 # an edge, each three by a triangle, and so on. This is the *{term}`Rips complex`* of the cloud at scale $s$.
 #
-# Which scale is right? Move the slider in {numref}`fig-td-scale`. Forty points of a ring are first forty pieces. Then
-# they are one piece with one loop, for a long while. Then the hole is filled, all at once. Choose the other cloud: loops
-# come, and go immediately.
+# Which scale is right? Move the slider in {numref}`fig-td-scale`. Forty points of a ring are first forty pieces. At 0.3
+# they are one piece, with the loop that we expect and a small one that is there by chance. Then, for a long while, there
+# is one loop. In the end the hole is filled, all at once. Choose the other cloud: loops come, and go immediately.
 
 # %% tags=["hide-input"]
 spots = torch.Generator().manual_seed(4)
@@ -685,8 +685,8 @@ explore(
 # - **Average.** The likelihood of $n$ independent values is $d^n e^{-d \sum_i \log \mu_i}$. It is largest where
 #   $\frac nd = \sum_i \log \mu_i$, which says that $\frac1d$ is the mean of the logarithms.
 # - **Fit a line.** $-\log P(\mu > t) = d \log t$ is a line through the origin with slope $d$. Sort the values, take
-#   $1 - \frac in$ for the probability that the $i$-th is exceeded, and fit. One *sees* whether it is a line, and can leave out the
-#   largest ratios, where the density is least even. `two_nn` does this and discards a tenth.
+#   $1 - \frac in$ for the probability that the $i$-th is exceeded, and fit. One *sees* whether it is a line, and can
+#   leave out the largest ratios, where the density is least even. `two_nn` does this and discards a tenth.
 #
 # How far off are they? A sum of $n$ exponentials with mean $\frac1d$ has the mean $\frac nd$ and the standard deviation
 # $\frac{\sqrt n}{d}$, which is $\frac{1}{\sqrt n}$ of the mean. One over the sum has the same relative error, if it is
@@ -1039,8 +1039,11 @@ claims.check("dimension-wrong-classes", wrong, above=10, control=right)
 #
 # :::{exercise} A number without ranks
 # :label: ex-td-euler
-# *Warm-up, 10 minutes.* Show that $\beta_0 - \beta_1 + \beta_2 - \dots = m_0 - m_1 + m_2 - \dots$ for every complex. A
-# network of roads has 50 junctions and 64 roads, and one can drive from everywhere to everywhere. How many independent
+# *Warm-up, 10 minutes.* Show that for every complex
+#
+# $$ \beta_0 - \beta_1 + \beta_2 - \dots = m_0 - m_1 + m_2 - \dots $$
+#
+# A network of roads has 50 junctions and 64 roads, and one can drive from everywhere to everywhere. How many independent
 # round trips are there?
 # :::
 #
@@ -1151,8 +1154,8 @@ claims.table(["spread", "error bar", "ratio"], entries)
 # Look for points that were far apart on the ring and now coincide: the smallest distance between such pairs in every
 # layer, in double precision. In two networks of ours, no two points became one in any of the eight layers; they came as
 # near as $10^{-4}$ of the radius of the cloud. After layer 4, 500 points of the perfect ring show loops with a ratio of
-# 8 and 23. So with 15 units ReLU does not glue either, or not much: some unit is on at every place. Narrow and deep
-# networks do.
+# 8 and 23. So with 15 units ReLU did not glue either: at every place some unit was on. Where all units of a layer are
+# off on an arc, the arc becomes a point; look for that in narrow layers.
 # :::
 #
 # ## Summary
