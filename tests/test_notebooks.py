@@ -154,7 +154,13 @@ def test_code_is_not_kept_from_the_formatter(script):
 
 
 # Chapters whose bars were set against the spread between seeds. The others follow.
-SPACED = ["neural_collapse", "unconstrained_features", "losses", "law_of_parsimony"]
+SPACED = [
+    "sparse_features",
+    "neural_collapse",
+    "unconstrained_features",
+    "losses",
+    "law_of_parsimony",
+]
 LINE = re.compile(r"✓ ([a-z0-9-]+): .*: ⟨[^⟩]*⟩ ([<>∈]) ([^;⟨]*); [^;⟨]*⟨([^⟩]*)⟩\)$")
 
 
