@@ -24,6 +24,7 @@ __all__ = [
     "EXPERIMENTS",
     "RECIPES",
     "noise_curves",
+    "residual_correlation",
     "robust_network",
     "sparse_labels",
     "sparse_network",
@@ -382,6 +383,32 @@ def noise_curves(row, net, kind):
         "best": [test[c][best[c]] for c in at],
         "residual": [test[c][i] for c, i in zip(at, nearest, strict=True)],
     }
+
+
+def residual_correlation(row, net):
+    """Return the correlation of the mean residual with the best penalty, over all noises.
+
+    Parameters
+    ----------
+    row : dict
+        Of :func:`sparse_robust`.
+    net : {"one", "two"}
+        The first layer.
+
+    Returns
+    -------
+    float
+        Over no noise and three kinds of five severities, both measured on validation images.
+
+    Examples
+    --------
+    >>> from lecturelib.records import recorded
+    >>> residual_correlation(recorded("sparse-robust").values[-1], "one") > 0.5
+    True
+    """
+    validation, residual = row[net]["validation"], row[net]["residual"]
+    best = [PENALTIES[int(np.argmax(accuracies))] for accuracies in validation.values()]
+    return float(np.corrcoef([residual[c][0] for c in validation], best)[0, 1])
 
 
 def _images(dataset, images, new):

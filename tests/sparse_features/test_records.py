@@ -12,6 +12,7 @@ from lecturelib.experiments.sparse_features import (
     PENALTIES,
     SEVERITIES,
     noise_curves,
+    residual_correlation,
     robust_network,
     sparse_labels,
     sparse_network,
@@ -107,6 +108,7 @@ def test_the_penalty_is_read_off_a_line_through_other_kinds_of_noise():
         found = noise_curves(row, "two", kind)
         assert found["fixed"] == [PENALTIES.index(0.1) / 10] * 6
         assert found["best"] == found["residual"] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
+        assert residual_correlation(row, "two") > 0.98
         # What is best for the kind itself is not looked at.
         own = {c: 6 if c.startswith(kind) else i for c, i in best.items()}
         other = noise_curves(synthetic(own, residual), "two", kind)
