@@ -402,8 +402,8 @@ claims.table(heads, rows)
 
 # %% [markdown]
 # Both networks know all their images. One has become *denser* than chance, the other sparser. The only difference is
-# the length of a step of SGD: 0.1 and 0.8, near the largest that does not diverge. A recorded run repeats this for
-# five seeds and adds batch normalisation with weight decay, and shuffled labels: {numref}`fig-sparse-layers`.
+# the length of a step of SGD: 0.1 and 0.8. A recorded run repeats this for five seeds and adds batch normalisation
+# with weight decay, and shuffled labels: {numref}`fig-sparse-layers`.
 
 # %%
 layers = recorded("sparse-networks").values
@@ -600,9 +600,8 @@ claims.check("sparse-memory", two, below=2.5, control=twenty)
 
 # %% [markdown]
 # The three networks are equally accurate on digits, a tie like the lecture's. Two steps take about three times as
-# long on images this small, where finding the safe step length costs as much as the steps, and keep twice the memory,
-# against 1.07 and 1.2 times on the slide: there the layers without codes dilute the cost, and ours has only one more
-# convolution.
+# long on images this small and keep twice the memory. The slide has 1.07 and 1.2 times: its networks are deep, and
+# ours has only one more convolution to share the cost.
 #
 # (sec-sparse-noise)=
 # ## Noise, and a dial at test time
@@ -939,8 +938,8 @@ claims.show("non-zeros of a digit's code, λ = 0.1", (CODES[0, 0.1].codes > 0).s
 # (sec-sparse-attack)=
 # ## An attacker
 #
-# Noise is blind. An attacker knows the network and looks for the worst change of at most $\rho$ per pixel, by *projected
-# gradient descent* (PGD) {cite}`madry2018towards`: go uphill on the loss, along the sign of the gradient, and come
+# Noise is blind. An attacker knows the network and looks for the worst change of at most $\rho$ per pixel. *Projected
+# gradient descent* (PGD) {cite}`madry2018towards` goes uphill on the loss, along the sign of the gradient, and comes
 # back into the allowed box after every step. The lecture reports that
 # {claim}`tuning the penalty lifts the accuracy under attack from 0.1 % to 35 % <sparse-sdnet-attack>`.
 #
