@@ -66,6 +66,8 @@ def test_a_network_on_digits_starts_as_in_the_record(shuffled):
     assert row["before"] == pytest.approx(kept["before"], rel=1e-3)
     assert row["after"][0] == pytest.approx(kept["after"][0], rel=1e-6)
     assert (row["nc1"] == row["nc1_true"]) != shuffled
+    assert row["nc1_before"] == pytest.approx(kept["nc1_before"], rel=1e-3)
+    assert (row["nc1_before"] == row["nc1_true_before"]) != shuffled
     assert all(len(row[key]) == 6 for key in ("before", "after", "new", "mle"))
     assert row == json.loads(json.dumps(row))
 
