@@ -31,6 +31,7 @@ __all__ = [
     "sparse_robust",
     "sparse_start",
     "sparse_top",
+    "sparse_turned",
 ]
 
 #: Ways to train by SGD: options of :func:`~lecturelib.training.train`.
@@ -39,6 +40,8 @@ RECIPES = {
     "large steps": {"lr": 0.8, "momentum": 0.0},
     "larger steps": {"lr": 1.0, "momentum": 0.0},
     "batch norm": {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-3},
+    "batch norm only": {"lr": 0.1, "momentum": 0.0},
+    "weight decay only": {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-3},
 }
 KINDS, SEVERITIES = ("gaussian", "impulse", "shot"), (1, 2, 3, 4, 5)
 # Penalties at test time; those that are trained have the second.
@@ -57,8 +60,8 @@ def sparse_network(*, seed, width, recipe, labels="true", depth=4, epochs=60):
         Of the weights, the order of the batches and the shuffled labels.
     width, depth : int
         Of the hidden layers, and their number.
-    recipe : {"small steps", "large steps", "larger steps", "batch norm"}
-        A key of :data:`RECIPES`.
+    recipe : str
+        A key of :data:`RECIPES`; those that begin with "batch norm" have that after each layer.
     labels : {"true", "shuffled"}, optional
         What is learned.
     epochs : int, optional
@@ -80,7 +83,7 @@ def sparse_network(*, seed, width, recipe, labels="true", depth=4, epochs=60):
     data, new = load_standardized("digits")
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    net = MLP([64] + [width] * depth + [10], batch_norm=recipe == "batch norm")
+    net = MLP([64] + [width] * depth + [10], batch_norm=recipe.startswith("batch norm"))
     targets = data.labels
     if labels == "shuffled":
         targets = targets[torch.randperm(len(targets), generator=generator)]
@@ -279,14 +282,7 @@ def sparse_start(*, seed, bias, dataset="mnist", epochs=None, images=4000, new=3
     (6, 4)
     """
     known, _, (pixels, labels) = _images(dataset, images, new)
-    torch.manual_seed(seed)
-    coded, net = robust_network(2), robust_network(0)
-    convolution = net[0][0]
-    with torch.no_grad():
-        convolution.weight.copy_(coded[0].weight)
-        convolution.bias.fill_(0.0 if bias == "free" else -TRAINED)
-    net[1:].load_state_dict(coded[1:].state_dict())
-    convolution.bias.requires_grad_(bias == "free")
+    net = _same_start(seed, bias)
     _train(net, known, dataset, epochs, seed)
     accuracies = [float(accuracy(net, pixels, labels))] + [
         float(accuracy(net, _noisy(pixels, "gaussian", severity), labels))
@@ -299,6 +295,61 @@ def sparse_start(*, seed, bias, dataset="mnist", epochs=None, images=4000, new=3
         "test": _rounded(accuracies),
         "attacks": _rounded(stay.double().mean() for stay in stays),
     }
+
+
+def sparse_turned(*, seed, net, epochs, dataset="mnist", images=4000, new=300):
+    """Train a network for as long as asked, then turn its penalty, or the bias in place of it.
+
+    Parameters
+    ----------
+    seed : int
+        Of the weights and the order of the batches.
+    net : {"conv", "fixed", "two"}
+        The first layer: a convolution, the same from where ``two`` starts and with a bias that
+        stays at minus the trained penalty, or two steps of sparse coding.
+    epochs : int
+        Passes.
+    dataset, images, new : str, int, optional
+        As of :func:`sparse_robust`.
+
+    Returns
+    -------
+    dict
+        The settings, ``fitted``, the accuracy on the training images, and for "none", Gaussian and
+        impulse noise of every severity accuracies on ``validation`` and ``test`` images: one for
+        each of :data:`PENALTIES`, which for ``fixed`` are minus the bias, and one for ``conv``.
+
+    Examples
+    --------
+    >>> row = sparse_turned(
+    ...     seed=0, net="fixed", epochs=1, dataset="digits", images=100, new=20
+    ... )
+    >>> len(row["test"]), len(row["test"]["none"])
+    (11, 7)
+    """
+    known, held, test = _images(dataset, images, new)
+    if net == "fixed":
+        trained = _same_start(seed, "fixed")
+    else:
+        torch.manual_seed(seed)
+        trained = robust_network({"conv": 0, "two": 2}[net])
+    _train(trained, known, dataset, epochs, seed)
+    row = {"seed": seed, "net": net, "epochs": epochs}
+    row |= {"fitted": round(float(accuracy(trained, *known)), 4), "validation": {}, "test": {}}
+    conditions = ["none", *(f"{kind}-{s}" for kind in KINDS[:2] for s in SEVERITIES)]
+    for (split, (pixels, labels)), condition in product(
+        (("validation", held), ("test", test)), conditions
+    ):
+        kind, _, severity = condition.partition("-")
+        seen = _noisy(pixels, kind, int(severity)) if severity else pixels
+        found = []
+        for penalty in (None,) if net == "conv" else PENALTIES:
+            if net == "fixed":
+                trained[0][0].bias.data.fill_(-penalty)
+            with _penalty(trained, penalty if net == "two" else None):
+                found.append(accuracy(trained, seen, labels))
+        row[split][condition] = _rounded(found)
+    return row
 
 
 def robust_network(steps, channels=1):
@@ -450,6 +501,19 @@ def _accuracies(net, images, labels):
     return _rounded(found)
 
 
+def _same_start(seed, bias):
+    """Return a network with a convolution that starts as the one with two steps of coding."""
+    torch.manual_seed(seed)
+    coded, net = robust_network(2), robust_network(0)
+    convolution = net[0][0]
+    with torch.no_grad():
+        convolution.weight.copy_(coded[0].weight)
+        convolution.bias.fill_(0.0 if bias == "free" else -TRAINED)
+    net[1:].load_state_dict(coded[1:].state_dict())
+    convolution.bias.requires_grad_(bias == "free")
+    return net
+
+
 def _train(net, known, dataset, epochs, seed):
     """Train a network on images and labels with Adam."""
     epochs = {"mnist": 4, "digits": 10}[dataset] if epochs is None else epochs
@@ -511,6 +575,15 @@ EXPERIMENTS = (
         ),
     ),
     Experiment(
+        name="sparse-norms",
+        cell=sparse_network,
+        grid=tuple(
+            {"seed": seed, "width": 128, "recipe": recipe}
+            for recipe in ("batch norm only", "weight decay only")
+            for seed in range(5)
+        ),
+    ),
+    Experiment(
         name="sparse-labels",
         cell=sparse_labels,
         grid=tuple(
@@ -537,5 +610,14 @@ EXPERIMENTS = (
         name="sparse-start",
         cell=sparse_start,
         grid=tuple({"seed": seed, "bias": bias} for bias in ("free", "fixed") for seed in range(3)),
+    ),
+    Experiment(
+        name="sparse-turned",
+        cell=sparse_turned,
+        grid=tuple(
+            {"seed": seed, "net": net, "epochs": epochs}
+            for net, epochs in (("two", 16), ("fixed", 16), ("conv", 16), ("fixed", 4))
+            for seed in range(3)
+        ),
     ),
 )
