@@ -117,7 +117,7 @@ def dimension_network(*, data, seed, batch_norm, shuffled, epochs=120):
         :func:`two_nn` of the training images before and after training and of new ones after it,
         and of the training images after it by :func:`mle_dimension`, all from the input to layer 5;
         ``accuracy`` on training and new images; ``nc1`` of layer 5 for the labels trained on and
-        ``nc1_true`` for the true ones; ``nc1_before`` and ``nc1_true_before``: both before training.
+        ``nc1_true`` for the true ones, and ``nc1_before`` and ``nc1_true_before``, before training.
 
     Examples
     --------
