@@ -513,8 +513,8 @@ claims.table(
 #
 # *ReLU is faster for two shapes of three.* It loses tori and spheres about a layer earlier than tanh, in five and four
 # of five seeds. For rings nothing can be said: one ReLU network shows them for seven layers, and it makes the whole
-# difference. *Not all of this is learnt*: before training, too, ReLU thins out the holes faster than tanh, and it loses
-# the cavities nearly as early as after it.
+# difference. *It need not be learnt*: over the first three layers untrained networks of the
+# two kinds differ as much, and with ReLU they lose the cavities nearly as early as trained ones.
 
 
 # %%
