@@ -99,11 +99,13 @@ def coding_problem(mine):
     dictionary = dictionary / dictionary.norm(dim=0)
     inputs = torch.from_numpy(stream.normal(m))
     # Well between two corners of the path, so that nobody has to ask whether an atom is in use.
-    corners, *_ = lars_path(dictionary.numpy(), inputs.numpy(), method="lasso")
-    number = min(stream.integers(5, 9), len(corners) - 3)
+    corners, _, codes = lars_path(dictionary.numpy(), inputs.numpy(), method="lasso")
+    number = stream.integers(5, 9)  # of m + 1 corners or more
     steps = np.diff(np.log(corners[number - 2 : number + 4]))
     number += int(steps.argmin()) - 2
     penalty = m * math.sqrt(corners[number] * corners[number + 1])
+    if (codes[:, number + 1] >= 0).all():  # then signs would make no difference
+        dictionary[:, codes[:, number + 1].argmax()] *= -1
     return dictionary, inputs, round(penalty, 4)
 
 
