@@ -2,10 +2,12 @@
 
 from contextlib import contextmanager
 from itertools import product
+from timeit import repeat
 
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
 from lecturelib.datasets import load, load_standardized
@@ -16,6 +18,7 @@ from lecturelib.sparse_features import (
     TopK,
     activation_sparsity,
     corrupt,
+    fista,
     pgd_attack,
 )
 from lecturelib.training import accuracy, train
@@ -23,6 +26,10 @@ from lecturelib.training import accuracy, train
 __all__ = [
     "EXPERIMENTS",
     "RECIPES",
+    "bytes_kept",
+    "dial_gain",
+    "disturbed_codes",
+    "milliseconds",
     "noise_curves",
     "residual_correlation",
     "robust_network",
@@ -394,8 +401,8 @@ def noise_curves(row, net, kind):
     Parameters
     ----------
     row : dict
-        Of :func:`sparse_robust`.
-    net : {"conv", "one", "two"}
+        Of :func:`sparse_robust`, or ``{net: row}`` with one of :func:`sparse_turned`.
+    net : {"conv", "fixed", "one", "two"}
         The first layer.
     kind : {"gaussian", "impulse", "shot"}
         The noise.
@@ -406,7 +413,8 @@ def noise_curves(row, net, kind):
         At severities 0 to 5. ``fixed`` has the trained penalty, ``best`` that with the highest
         accuracy on validation images with this noise, and ``residual`` the one nearest to what a
         straight line makes of the mean residual; the line is fitted to the best penalties under
-        the two other kinds of noise. A convolution has the first only.
+        no noise and the two other kinds. A convolution without a dial has the first only, and
+        where no residual was recorded there is no ``residual``.
 
     Examples
     --------
@@ -422,18 +430,76 @@ def noise_curves(row, net, kind):
     test, at = row[net]["test"], conditions(kind)
     if net == "conv":
         return {"fixed": [test[c][0] for c in at]}
-    validation, residual = row[net]["validation"], row[net]["residual"]
-    best = {c: int(np.argmax(accuracies)) for c, accuracies in validation.items()}
+    best = {c: int(np.argmax(accuracies)) for c, accuracies in row[net]["validation"].items()}
+    found = {
+        "fixed": [test[c][PENALTIES.index(TRAINED)] for c in at],
+        "best": [test[c][best[c]] for c in at],
+    }
+    if "residual" not in row[net]:
+        return found
+    residual = row[net]["residual"]
     known = conditions(*(other for other in KINDS if other != kind))
     needed = [PENALTIES[best[c]] for c in known]
     line = np.polyfit([residual[c][0] for c in known], needed, 1)
     wanted = np.polyval(line, [residual[c][1] for c in at])
     nearest = np.abs(wanted[:, None] - PENALTIES).argmin(1)
-    return {
-        "fixed": [test[c][PENALTIES.index(TRAINED)] for c in at],
-        "best": [test[c][best[c]] for c in at],
-        "residual": [test[c][i] for c, i in zip(at, nearest, strict=True)],
-    }
+    return found | {"residual": [test[c][i] for c, i in zip(at, nearest, strict=True)]}
+
+
+def dial_gain(row, net, way="best"):
+    """Return what a penalty chosen at test time gains, under much Gaussian and impulse noise.
+
+    Parameters
+    ----------
+    row, net : dict, str
+        As of :func:`noise_curves`; not a convolution without a dial.
+    way : {"best", "residual"}, optional
+        To choose the penalty.
+
+    Returns
+    -------
+    float
+        Accuracy less that at the trained penalty, mean over both kinds at severities 4 and 5.
+
+    Examples
+    --------
+    >>> from lecturelib.records import recorded
+    >>> 0 < dial_gain(recorded("sparse-robust").values[-1], "two") < 0.1
+    True
+    """
+    curves = [noise_curves(row, net, kind) for kind in KINDS[:2]]
+    return float(np.mean([np.subtract(c[way], c["fixed"])[4:] for c in curves]))
+
+
+def bytes_kept(net, batch):
+    """Return how many bytes a forward pass keeps for the backward pass.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        A network.
+    batch : Tensor
+        Its input.
+
+    Returns
+    -------
+    int
+        A tensor that is kept twice counts once.
+
+    Examples
+    --------
+    >>> bytes_kept(nn.ReLU(), torch.ones(3, 5, requires_grad=True))
+    60
+    """
+    sizes = {}
+
+    def pack(tensor):
+        sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        net(batch)
+    return sum(sizes.values())
 
 
 def residual_correlation(row, net):
@@ -460,6 +526,70 @@ def residual_correlation(row, net):
     validation, residual = row[net]["validation"], row[net]["residual"]
     best = [PENALTIES[int(np.argmax(accuracies))] for accuracies in validation.values()]
     return float(np.corrcoef([residual[c][0] for c in validation], best)[0, 1])
+
+
+def milliseconds(net, batch):
+    """Return the time of the shortest of five forward and backward passes.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        A network.
+    batch : Tensor
+        Its input.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> milliseconds(nn.Linear(3, 2), torch.ones(5, 3)) > 0
+    True
+    """
+    return 1000 * min(repeat(lambda: net(batch).sum().backward(), number=1, repeat=5))
+
+
+def disturbed_codes(dictionary, s, *, generator, count=100, noise=0.1):
+    r"""Code inputs that are made of s atoms and disturbed, with a penalty of twice the noise.
+
+    Parameters
+    ----------
+    dictionary : Tensor, shape (m, n), float64
+        Its columns are atoms of length one.
+    s : int
+        Atoms of an input, at random, with coefficients of random signs and sizes from 1 to 2.
+    generator : torch.Generator
+        For these and the noise.
+    count : int, optional
+        Number of inputs.
+    noise : float, optional
+        Length of the noise :math:`e`, of random direction.
+
+    Returns
+    -------
+    exact : Tensor, shape (count,), bool
+        Which codes have exactly the true atoms, counting entries above 1e-3.
+    errors : Tensor, shape (count,)
+        Largest error of an entry over :math:`\|e\|`.
+
+    Examples
+    --------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> exact, errors = disturbed_codes(torch.eye(9).double(), 2, generator=generator)
+    >>> bool(exact.all()), bool(errors.max() < 3)
+    (True, True)
+    """
+    m, n = dictionary.shape
+    draw = {"generator": generator, "dtype": torch.float64}
+    picks = torch.rand(count, n, **draw).argsort(1)[:, :s]
+    sizes = 1 + torch.rand(count, s, **draw)
+    true = torch.zeros(count, n, dtype=torch.float64)
+    true.scatter_(1, picks, sizes * torch.randn(count, s, **draw).sign())
+    e = noise * functional.normalize(torch.randn(count, m, **draw), dim=1)
+    codes = fista(dictionary, true @ dictionary.T + e, 2 * noise, tol=1e-7).codes
+    exact = ((codes.abs() > 1e-3) == (true != 0)).all(1)
+    return exact, (codes - true).abs().amax(1) / noise
 
 
 def _images(dataset, images, new):

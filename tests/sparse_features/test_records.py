@@ -11,6 +11,9 @@ from lecturelib.experiments.sparse_features import (
     KINDS,
     PENALTIES,
     SEVERITIES,
+    bytes_kept,
+    dial_gain,
+    disturbed_codes,
     noise_curves,
     residual_correlation,
     robust_network,
@@ -19,6 +22,7 @@ from lecturelib.experiments.sparse_features import (
     sparse_robust,
     sparse_start,
     sparse_top,
+    sparse_turned,
 )
 from lecturelib.records import recorded
 from lecturelib.sparse_features import ConvolutionalSparseCoding
@@ -33,7 +37,7 @@ def test_every_cell_of_the_grid_has_its_row(experiment):
 
 
 def test_networks_before_training_come_out_again():
-    rows = recorded("sparse-networks").values
+    rows = [*recorded("sparse-networks").values, *recorded("sparse-norms").values]
     for row in rows[::10]:
         settings = {key: row[key] for key in ("seed", "width", "recipe", "labels")}
         again = sparse_network(**settings, epochs=1)
@@ -129,3 +133,53 @@ def test_the_record_of_noise_has_every_condition():
             assert set(row[name]["residual"]) == set(row[name]["test"]) == CONDITIONS
         clean = row["two"]["test"]["none"][PENALTIES.index(0.1)]
         assert 0.8 < clean < 1 and row["two"]["attacks"][0][0] > 0.7
+
+
+@pytest.mark.parametrize("net", ["conv", "fixed", "two"])
+def test_a_network_that_is_turned(net):
+    row = sparse_turned(seed=1, net=net, epochs=8, dataset="digits", images=600, new=100)
+    assert row["fitted"] > 0.8 and row["test"]["none"][0] > 0.6
+    for split in ("validation", "test"):
+        assert set(row[split]) == {c for c in CONDITIONS if not c.startswith("shot")}
+        for accuracies in row[split].values():
+            assert len(accuracies) == (1 if net == "conv" else len(PENALTIES))
+    if net == "fixed":  # the bias of training is among those that are tried
+        start = sparse_start(seed=1, bias="fixed", dataset="digits", epochs=8, images=600, new=100)
+        found = noise_curves({net: row}, net, "gaussian")["fixed"]
+        assert start["test"] == pytest.approx(found, abs=1e-9)
+
+
+def test_four_epochs_are_those_of_the_other_record():
+    """Two records of the same networks, by two functions, agree."""
+    turned = [r for r in recorded("sparse-turned").values if r["epochs"] == 4]
+    starts = [r for r in recorded("sparse-start").values if r["bias"] == "fixed"]
+    assert len(turned) == len(starts) == 3
+    for row, other in zip(turned, starts, strict=True):
+        found = noise_curves({"fixed": row}, "fixed", "gaussian")
+        assert found["fixed"] == other["test"]
+        assert "residual" not in found
+
+
+def test_the_gain_of_a_dial():
+    """A right penalty is worth one where the trained one is wrong, at severities 4 and 5 only."""
+    best = {c: 1 if c == "none" else int(c[-1]) for c in CONDITIONS}
+    row = synthetic(best, {c: PENALTIES[i] for c, i in best.items()})
+    assert dial_gain(row, "two") == pytest.approx((0.3 + 0.4) / 2)
+    assert dial_gain(row, "two", "residual") == pytest.approx((0.3 + 0.4) / 2)
+
+
+def test_memory_grows_with_the_steps():
+    batch = torch.rand(2, 1, 9, 9)
+    one, two, five = (bytes_kept(robust_network(k), batch) for k in (1, 2, 5))
+    maps = 4 * 2 * 16 * 9 * 9
+    assert one + maps <= two and two + 3 * maps <= five
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.1])
+def test_codes_of_orthonormal_atoms_are_exact(noise):
+    generator = torch.Generator().manual_seed(3)
+    atoms = torch.linalg.qr(torch.randn(12, 12, generator=generator, dtype=torch.float64)).Q
+    exact, errors = disturbed_codes(atoms, 4, generator=generator, count=20, noise=noise)
+    # Every entry is off by the penalty, twice the noise, and by no more than the noise besides.
+    assert exact.shape == (20,) and exact.all()
+    assert (errors > 1).all() and (errors <= 3 + 1e-6).all()
