@@ -1,12 +1,292 @@
 """Runs of the chapter *Deep matrix completion*."""
 
+import time
+
 import torch
 
 from lecturelib import checks
-from lecturelib.deep_matrix_completion import complete, low_rank_matrix, observe
+from lecturelib.datasets import load
+from lecturelib.deep_linear import end_to_end
+from lecturelib.deep_matrix_completion import (
+    alternating_least_squares,
+    complete,
+    limiting_rate,
+    low_rank_matrix,
+    observe,
+    soft_impute,
+)
 from lecturelib.experiments import Experiment
 
-__all__ = ["EXPERIMENTS", "completion_regime", "completion_scale"]
+__all__ = [
+    "EXPERIMENTS",
+    "completion_map",
+    "completion_peer",
+    "completion_pixels",
+    "completion_regime",
+    "completion_scale",
+    "completion_width",
+]
+
+F64 = torch.float64
+
+# Product sizes from which each depth starts, given as the size of a layer.
+STARTS = {
+    2: (0.1, 1e-3, 1e-6, 1e-10, 1e-15),
+    3: (0.3, 0.1, 0.03, 0.01),
+    4: (0.5, 0.2, 0.1),
+}
+
+# Forms and widths that are compared.
+FORMS = (("full", 50), ("narrow", 6), ("narrow", 3), ("compressed", 6))
+
+
+def completion_map(*, depth, method, width, fraction, scale):
+    r"""Complete a 50 × 50 matrix of rank three with one form of network, at two rates.
+
+    Parameters
+    ----------
+    depth : int
+        L.
+    method : {"compressed", "narrow", "full"}
+        The form.
+    width : int
+        Of the layers; 50 if it is the full one.
+    fraction : float
+        Share of entries observed.
+    scale : float
+        :math:`\varepsilon`.
+
+    Returns
+    -------
+    dict
+        The settings, and ``runs``: for each of three draws of the matrix and of the entries, and
+        each rate (as a share of :func:`~lecturelib.deep_matrix_completion.limiting_rate`), the
+        ``steps`` until the error at all entries was below 0.01, or null, and both errors at the
+        end, once the one at the observed entries is below 5e-4 or after 10 000 steps; infinite
+        ones if the descent diverged.
+
+    Examples
+    --------
+    >>> row = completion_map(depth=2, method="narrow", width=6, fraction=0.4, scale=1e-8)
+    >>> len(row["runs"]), max(run["steps"] for run in row["runs"]) < 1000
+    (6, True)
+    """
+    runs = []
+    form = {"method": method} | ({} if method == "full" else {"width": width})
+    for seed in range(3):
+        for rate in (0.3, 0.7):
+            generator = torch.Generator().manual_seed(seed)
+            target = low_rank_matrix(
+                (50, 50), 3, singular_values=[12, 10, 8], generator=generator, dtype=F64
+            )
+            seen = observe(target, fraction, generator=generator)
+            errors, steps = [float("inf")] * 2, None
+            try:
+                run = complete(
+                    seen,
+                    target.shape,
+                    **form,
+                    depth=depth,
+                    lr=rate * limiting_rate(12.0, fraction, depth=depth),
+                    scale=scale,
+                    steps=10_000,
+                    tol=5e-4,
+                    test=observe(target, 1.0),
+                    every=10,
+                    generator=generator,
+                )
+                errors = [run[f"{name}_error"][-1].item() for name in ("train", "test")]
+                found = (run["test_error"] < 0.01).nonzero()
+                steps = int(run.steps[found[0]]) if len(found) else None
+            except FloatingPointError:  # diverged
+                pass
+            row = {"seed": seed, "rate": rate, "steps": steps}
+            runs.append(row | {"train_error": errors[0], "test_error": errors[1]})
+    settings = {"depth": depth, "method": method, "width": width}
+    return settings | {"fraction": fraction, "scale": scale, "runs": runs}
+
+
+def completion_width(*, depth, width):
+    r"""Complete a 100 × 100 matrix of rank ten from :math:`\varepsilon` = 0.001, five times.
+
+    The figure of Yaras et al. on depth and width, after their public code: the ten largest singular
+    values of a Gaussian matrix, 30 % of the entries, five starts for one matrix; for three layers
+    their rate, 300 for half the mean over all entries, and for two half of the limiting one.
+
+    Parameters
+    ----------
+    depth : {2, 3}
+        L.
+    width : int
+        Of the layers; 100 is full width.
+
+    Returns
+    -------
+    dict
+        The settings and lists over the starts: ``steps`` until the error at the observed entries is
+        below 1e-5, 40 000 at most, ``train_error`` and ``test_error``.
+
+    Examples
+    --------
+    >>> row = completion_width(depth=2, width=10)
+    >>> row["depth"], len(row["steps"])
+    (2, 5)
+    """
+    generator = torch.Generator().manual_seed(0)
+    strengths = torch.linalg.svdvals(torch.randn(100, 100, generator=generator, dtype=F64))[:10]
+    target = low_rank_matrix(
+        (100, 100), 10, singular_values=strengths, generator=generator, dtype=F64
+    )
+    seen = observe(target, 0.3, generator=generator)
+    half = limiting_rate(strengths[0].item(), 0.3, depth=2) / 2
+    form = {"method": "full"} if width == 100 else {"method": "narrow", "width": width}
+    row = {"depth": depth, "width": width, "steps": [], "train_error": [], "test_error": []}
+    for trial in range(5):
+        run = complete(
+            seen,
+            target.shape,
+            **form,
+            depth=depth,
+            lr=300 / 100**2 if depth == 3 else half,
+            scale=1e-3,
+            steps=40_000,
+            tol=1e-5,
+            test=observe(target, 1.0),
+            every=50,
+            generator=torch.Generator().manual_seed(trial),
+        )
+        row["steps"].append(int(run.steps[-1]))
+        for name in ("train_error", "test_error"):
+            row[name].append(run[name][-1].item())
+    return row
+
+
+PENALTIES = (1e-8, 1e-4, 1e-3, 1e-2, 1e-1)
+PEERS = {
+    "least squares, rank 5": [{"rank": 5, "penalty": penalty} for penalty in PENALTIES],
+    "least squares, rank 8": [{"rank": 8, "penalty": penalty} for penalty in PENALTIES],
+    "soft-impute": [{"penalty": 0.01}],
+    "compressed": [{"scale": scale} for scale in (0.1, 0.03, 0.01)],
+    "full": [{"scale": scale} for scale in (0.03, 0.01)],
+}
+
+
+def completion_peer(*, method, fraction, seed):
+    r"""Complete a 100 × 100 matrix of rank five by one method, with all of its settings.
+
+    Parameters
+    ----------
+    method : {"least squares, rank 5", "least squares, rank 8", "soft-impute", "compressed", "full"}
+        The networks have three layers and the automatic rate, :math:`\hat r` = 8 and
+        :math:`\gamma` = 1.
+    fraction : float
+        Share of entries observed.
+    seed : int
+        Of the matrix and of the entries.
+
+    Returns
+    -------
+    dict
+        The settings and ``runs``: for each penalty or :math:`\varepsilon`, the ``test_error`` at
+        the end, and the ``seconds`` (of a core's time, that of records included) until it was below
+        1e-3, or null.
+
+    Examples
+    --------
+    >>> row = completion_peer(method="least squares, rank 5", fraction=0.3, seed=0)
+    >>> len(row["runs"]), row["runs"][0]["test_error"] < 1e-6
+    (5, True)
+    """
+    runs = []
+    for own in PEERS[checks.choice("method", method, PEERS)]:
+        generator = torch.Generator().manual_seed(seed)
+        strengths = [19.9, 16.3, 13.8, 11.6, 9.9]
+        target = low_rank_matrix(
+            (100, 100), 5, singular_values=strengths, generator=generator, dtype=F64
+        )
+        seen = observe(target, fraction, generator=generator)
+        shared = {"test": observe(target, 1.0), "generator": generator, "tol": 1e-5}
+        shared |= {"metrics": {"clock": lambda _: time.process_time()}}
+        start = time.process_time()
+        if method == "soft-impute":
+            shared |= {"rank": 60, "continuation": 0.97, "steps": 1500, "every": 10}
+            run = soft_impute(seen, target.shape, **own, **shared)
+        elif method in ("compressed", "full"):
+            shared |= {"rank": 8, "method": method, "steps": 8000, "every": 10}
+            run = complete(seen, target.shape, **own, **shared)
+        else:
+            run = alternating_least_squares(seen, target.shape, **own, **shared, steps=300)
+        there = (run["test_error"] < 1e-3).nonzero()
+        seconds = run["clock"][there[0]].item() - start if len(there) else None
+        row = {"seconds": seconds, "test_error": run["test_error"][-1].item()}
+        runs.append(own | row)
+    return {"method": method, "fraction": fraction, "seed": seed, "runs": runs}
+
+
+def completion_pixels(*, dataset, seed):
+    r"""Complete the pixels of images, one image per row, half of them missing, by five methods.
+
+    Parameters
+    ----------
+    dataset : str
+        A name that :func:`lecturelib.datasets.load` knows.
+    seed : int
+        Of the visible pixels and of the starts.
+
+    Returns
+    -------
+    dict of str to float
+        Relative error at the hidden pixels: ``"mean of all"`` and ``"pixel's mean"``; networks of
+        two and of three layers (:math:`\hat r` = 10, a start with a product of size 0.001, the
+        automatic rate), least squares and soft-impute, each stopped, and given its penalty, by a
+        tenth of the visible pixels that were held back.
+
+    Examples
+    --------
+    >>> errors = completion_pixels(dataset="digits", seed=0)
+    >>> max(errors, key=errors.get), errors["L = 2"] < errors["L = 3"]
+    ('mean of all', True)
+    """
+    images = load(dataset).inputs.flatten(1).double()
+    generator = torch.Generator().manual_seed(seed)
+    visible = observe(images, 0.5, generator=generator)
+    hidden = torch.ones(images.shape, dtype=torch.bool)
+    hidden[visible.rows, visible.cols] = False
+    back = torch.rand(len(visible), generator=generator) < 0.1
+    kept, held = visible[~back], visible[back]
+
+    def at_hidden(estimate):
+        gap = (estimate - images)[hidden]
+        return (gap.norm() / images[hidden].norm()).item()
+
+    own_mean = images.masked_fill(hidden, 0).sum(0) / (~hidden).sum(0).clamp(min=1)
+    errors = {
+        "mean of all": at_hidden(images[~hidden].mean().expand_as(images)),
+        "pixel's mean": at_hidden(own_mean.expand_as(images)),
+    }
+    shared = {"test": held, "generator": generator}
+    shared |= {"metrics": {"hidden": lambda factors: at_hidden(end_to_end(factors))}}
+
+    def stopped(*runs):
+        ends = ((run["test_error"].min(), run["test_error"].argmin(), run) for run in runs)
+        _, when, run = min(ends, key=lambda end: end[0])
+        return run["hidden"][when].item()
+
+    for depth, steps in ((2, 250), (3, 1500)):
+        own = {"rank": 10, "depth": depth, "scale": 1e-3 ** (1 / depth), "steps": steps}
+        run = complete(kept, images.shape, **own, **shared, every=steps // 50)
+        errors[f"L = {depth}"] = stopped(run)
+    errors["least squares"] = stopped(
+        *(
+            alternating_least_squares(
+                kept, images.shape, rank=rank, penalty=penalty, steps=12, **shared
+            )
+            for rank, penalty in ((8, 1), (12, 2), (12, 4))
+        )
+    )
+    own = {"rank": 30, "penalty": 0.5, "steps": 60, "every": 2}
+    errors["soft-impute"] = stopped(soft_impute(kept, images.shape, **own, **shared))
+    return errors
 
 
 def completion_regime(*, setting, gamma):
@@ -16,9 +296,10 @@ def completion_regime(*, setting, gamma):
     ----------
     setting : {"Kwon", "Yaras"}
         Kwon: d = 100, 30 % observed, the start ``"surrogate"``, :math:`\varepsilon` = 0.01, rate 10
-        on the mean over observed entries. Yaras: d = 1000, 20 %, ``"gradient"``, 0.001, rate 5000
-        on the mean over all entries. Both: L = 3, :math:`\hat r` = r = 5, singular values like
-        those of a Gaussian matrix, from its largest to two fifths down.
+        on the mean over observed entries, and of the singular values of a Gaussian matrix every
+        tenth, from the first to the 41st. Yaras: d = 1000, 20 %, ``"gradient"``, 0.001, rate 5000
+        on the mean over all entries, and the five largest singular values of a Gaussian matrix.
+        Both: L = 3, :math:`\hat r` = r = 5.
     gamma : float
         :math:`\gamma`.
 
@@ -36,12 +317,13 @@ def completion_regime(*, setting, gamma):
     """
     dim, fraction, start, scale, steps = {
         "Kwon": (100, 0.3, "surrogate", 1e-2, 25_000),
-        "Yaras": (1000, 0.2, "gradient", 1e-3, 170_000),
+        "Yaras": (1000, 0.2, "gradient", 1e-3, 25_000),
     }[checks.choice("setting", setting, ["Kwon", "Yaras"])]
     generator = torch.Generator().manual_seed(0)
-    strengths = dim**0.5 * torch.tensor([1.99, 1.63, 1.38, 1.16, 0.99], dtype=torch.float64)
+    gaussian = torch.linalg.svdvals(torch.randn(dim, dim, generator=generator, dtype=F64))
+    strengths = gaussian[:50:10] if setting == "Kwon" else gaussian[:5]
     target = low_rank_matrix(
-        (dim, dim), 5, singular_values=strengths, generator=generator, dtype=torch.float64
+        (dim, dim), 5, singular_values=strengths, generator=generator, dtype=F64
     )
     seen = observe(target, fraction, generator=generator)
     test = observe(target, 1.0 if setting == "Kwon" else 0.1, generator=generator)
@@ -87,7 +369,7 @@ def completion_scale(*, dim):
     import resource  # not on Windows, where the other cells still run
 
     generator = torch.Generator().manual_seed(0)
-    target = low_rank_matrix((dim, dim), 5, generator=generator, dtype=torch.float64)
+    target = low_rank_matrix((dim, dim), 5, generator=generator, dtype=F64)
     fraction = 200 / dim
     seen = observe(target, fraction, generator=generator)
     test = observe(target, min(1.0, 200_000 / dim**2), generator=generator)
@@ -116,12 +398,40 @@ def completion_scale(*, dim):
 
 EXPERIMENTS = (
     Experiment(
+        name="completion-map",
+        cell=completion_map,
+        grid=tuple(
+            {"depth": depth, "method": method, "width": width, "fraction": fraction, "scale": scale}
+            for fraction, forms in ((0.25, FORMS), (0.2, FORMS[:1]))
+            for depth, scales in STARTS.items()
+            for method, width in forms
+            for scale in scales
+        ),
+    ),
+    Experiment(
+        name="completion-peers",
+        cell=completion_peer,
+        grid=tuple(
+            {"method": method, "fraction": fraction, "seed": seed}
+            for fraction in (0.15, 0.2, 0.3)
+            for method in PEERS
+            for seed in range(3)
+        ),
+    ),
+    Experiment(
         name="completion-regimes",
         cell=completion_regime,
         grid=tuple(
             {"setting": setting, "gamma": gamma}
             for setting, gammas in (("Kwon", (1, 2, 5)), ("Yaras", (0, 0.01)))
             for gamma in gammas
+        ),
+    ),
+    Experiment(
+        name="completion-width",
+        cell=completion_width,
+        grid=tuple(
+            {"depth": depth, "width": width} for depth in (2, 3) for width in (10, 20, 40, 70, 100)
         ),
     ),
     Experiment(

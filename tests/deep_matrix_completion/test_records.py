@@ -4,10 +4,17 @@ import pytest
 
 from lecturelib.deep_matrix_completion import complete
 from lecturelib.experiments import deep_matrix_completion as runs
-from lecturelib.experiments.deep_matrix_completion import completion_regime, completion_scale
+from lecturelib.experiments.deep_matrix_completion import (
+    completion_map,
+    completion_peer,
+    completion_pixels,
+    completion_regime,
+    completion_scale,
+    completion_width,
+)
 from lecturelib.records import recorded
 
-REGIMES, SCALES = runs.EXPERIMENTS
+GRIDS = {experiment.name: experiment.grid for experiment in runs.EXPERIMENTS}
 
 
 def test_a_regime_has_the_settings_of_its_paper(monkeypatch):
@@ -49,9 +56,8 @@ def test_a_matrix_of_any_size_is_completed():
 
 def test_the_record_of_the_regimes_has_all_cells():
     rows = recorded("completion-regimes").values
-    assert [{"setting": row["setting"], "gamma": row["gamma"]} for row in rows] == list(
-        REGIMES.grid
-    )
+    grid = list(GRIDS["completion-regimes"])
+    assert [{"setting": row["setting"], "gamma": row["gamma"]} for row in rows] == grid
     for row in rows:
         lengths = {len(row[name]) for name in ("steps", "train_error", "test_error")}
         assert len(lengths) == 1 and row["steps"] == sorted(row["steps"])
@@ -69,8 +75,71 @@ def test_kwon_comes_out_again(gamma):
 
 def test_the_record_of_the_sizes_comes_out_again():
     rows = recorded("completion-scale").values
-    assert [{"dim": row["dim"]} for row in rows] == list(SCALES.grid)
+    assert [{"dim": row["dim"]} for row in rows] == list(GRIDS["completion-scale"])
     assert all(row["observations"] == 200 * row["dim"] for row in rows)
     again = completion_scale(dim=rows[0]["dim"])
     assert again["steps"] == rows[0]["steps"]
     assert again["test_error"] == pytest.approx(rows[0]["test_error"], rel=1e-3)
+
+
+def test_the_map_has_all_cells_and_a_cheap_one_comes_out_again():
+    rows = {
+        tuple(row[key] for key in ("depth", "method", "width", "fraction", "scale")): row
+        for row in recorded("completion-map").values
+    }
+    assert list(rows) == [tuple(cell.values()) for cell in GRIDS["completion-map"]]
+    assert all(len(row["runs"]) == 6 for row in rows.values())
+    settings = {"depth": 3, "method": "narrow", "width": 6, "fraction": 0.25, "scale": 0.1}
+    again = completion_map(**settings)
+    for run, other in zip(again["runs"], rows[tuple(settings.values())]["runs"], strict=True):
+        assert (run["seed"], run["rate"]) == (other["seed"], other["rate"])
+        assert run["steps"] == pytest.approx(other["steps"], rel=0.05)
+
+
+def test_a_run_of_the_map_that_diverges_is_said_to(monkeypatch):
+    monkeypatch.setattr(runs, "limiting_rate", lambda *args, **options: 100.0)
+    row = completion_map(depth=2, method="narrow", width=3, fraction=0.25, scale=0.1)
+    for run in row["runs"]:
+        assert run["steps"] is None and run["test_error"] == run["train_error"] == float("inf")
+
+
+def test_the_figure_of_width_has_all_cells_and_a_cheap_one_comes_out_again():
+    rows = recorded("completion-width").values
+    grid = list(GRIDS["completion-width"])
+    assert [{"depth": row["depth"], "width": row["width"]} for row in rows] == grid
+    again = completion_width(depth=2, width=10)
+    assert again["steps"] == pytest.approx(rows[0]["steps"], rel=0.05)
+    assert max(again["test_error"]) < 1e-3
+
+
+def test_the_race_has_all_cells_and_cheap_ones_come_out_again():
+    rows = recorded("completion-peers").values
+    grid = list(GRIDS["completion-peers"])
+    keys = ("method", "fraction", "seed")
+    assert [{key: row[key] for key in keys} for row in rows] == grid
+    for method in ("least squares, rank 5", "compressed"):
+        settings = {"method": method, "fraction": 0.3, "seed": 0}
+        (row,) = (row for row in rows if {key: row[key] for key in keys} == settings)
+        again = completion_peer(**settings)
+        for run, other in zip(again["runs"], row["runs"], strict=True):
+            assert run["test_error"] == pytest.approx(other["test_error"], rel=0.2)
+            assert (run["seconds"] is None) == (other["seconds"] is None)
+
+
+@pytest.mark.parametrize("method", ["soft-impute", "full"])
+def test_every_peer_runs(method, monkeypatch):
+    def short(function):
+        return lambda *args, **options: function(*args, **options | {"steps": 10})
+
+    for name in ("complete", "soft_impute"):
+        monkeypatch.setattr(runs, name, short(getattr(runs, name)))
+    row = completion_peer(method=method, fraction=0.3, seed=0)
+    assert row["method"] == method and len(row["runs"]) == len(runs.PEERS[method])
+    assert all(run["seconds"] is None for run in row["runs"])
+
+
+def test_pixels_are_completed_better_than_by_their_means():
+    errors = completion_pixels(dataset="digits", seed=1)
+    assert errors["mean of all"] > errors["pixel's mean"]
+    learned = ("L = 2", "L = 3", "least squares", "soft-impute")
+    assert all(errors[name] < errors["pixel's mean"] for name in learned)

@@ -59,6 +59,17 @@ CALLS = {
             "generator": source(),
         },
     ),
+    "limiting_rate": lambda: (
+        topic.limiting_rate,
+        {
+            "strength": 4.0,
+            "share": 0.5,
+            "depth": 3,
+            "start": "gradient",
+            "factor_lr_ratio": 0.1,
+            "scale": 0.01,
+        },
+    ),
     "low_rank_matrix": lambda: (
         topic.low_rank_matrix,
         {"shape": (5, 6), "rank": 2, "singular_values": [2.0, 1.0], "generator": source()},
