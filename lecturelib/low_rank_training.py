@@ -218,20 +218,34 @@ class LoRALinear(nn.Module):
 
     @torch.no_grad()
     def merge(self):
-        """Add the update to the frozen weight: inference then costs what it did before."""
-        if not self.merged:
-            self.base.weight += self.factor * self.B @ self.A
-            self.merged = True
+        """Add the update to the frozen weight: inference then costs what it did before.
+
+        Raises
+        ------
+        RuntimeError
+            If it is merged already: added twice, the update would count twice.
+        """
+        if self.merged:
+            raise RuntimeError("the update is merged already: call unmerge() first")
+        self.base.weight += self.factor * self.B @ self.A
+        self.merged = True
 
     @torch.no_grad()
     def unmerge(self):
-        """Take the update out again, up to rounding."""
-        if self.merged:
-            self.base.weight -= self.factor * self.B @ self.A
-            self.merged = False
+        """Take the update out again, up to rounding.
+
+        Raises
+        ------
+        RuntimeError
+            If it is not merged.
+        """
+        if not self.merged:
+            raise RuntimeError("the update is not merged: call merge() first")
+        self.base.weight -= self.factor * self.B @ self.A
+        self.merged = False
 
 
-def factorize_layers(model, rank, which):
+def factorize_layers(model, rank, which=None):
     r"""Replace linear layers of a model by factorised ones, in place.
 
     Parameters
@@ -240,8 +254,8 @@ def factorize_layers(model, rank, which):
         Contains the layers.
     rank : int or dict of str to int
         One rank for all, or one per name.
-    which : sequence of str
-        Names of the layers as in ``model.named_modules()``.
+    which : sequence of str, optional
+        Names of the layers as in ``model.named_modules()`` (default: those that have a rank).
 
     Returns
     -------
@@ -270,6 +284,8 @@ def factorize_layers(model, rank, which):
     >>> net = factorize_layers(MLP([64, 128, 128, 10]), rank=10, which=["hidden.1.0"])
     >>> net.hidden[1][0]
     FactorizedLinear(in_features=128, out_features=128, rank=10)
+    >>> factorize_layers(net, {"hidden.0.0": 20, "head": 5}).head
+    FactorizedLinear(in_features=128, out_features=10, rank=5)
     """
     layers, ranks = _checked_layers(model, rank, which)
     factorized = {
@@ -278,7 +294,7 @@ def factorize_layers(model, rank, which):
     return _replace(model, factorized)
 
 
-def add_lora(model, rank, which, *, alpha=None):
+def add_lora(model, rank, which=None, *, alpha=None):
     r"""Freeze a model and give some of its linear layers a trained update of low rank, in place.
 
     Parameters
@@ -287,8 +303,8 @@ def add_lora(model, rank, which, *, alpha=None):
         All its parameters are frozen; thaw a new head by ``model.head.requires_grad_(True)``.
     rank : int or dict of str to int
         r of every update, or one per name.
-    which : sequence of str
-        Names of the layers as in ``model.named_modules()``.
+    which : sequence of str, optional
+        Names of the layers as in ``model.named_modules()`` (default: those that have a rank).
     alpha : float, optional
         As in :class:`LoRALinear`.
 
@@ -313,6 +329,8 @@ def add_lora(model, rank, which, *, alpha=None):
     >>> net = add_lora(MLP([64, 128, 10]), rank=2, which=["hidden.0.0"])
     >>> [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     ['hidden.0.0.A', 'hidden.0.0.B']
+    >>> len(add_lora(MLP([64, 128, 10]), {"hidden.0.0": 2, "head": 1}).head.A)
+    1
     """
     layers, ranks = _checked_layers(model, rank, which)
     alpha = None if alpha is None else checks.number("alpha", alpha, above=0)
@@ -326,6 +344,8 @@ def _checked_layers(model, rank, which):
     modules = dict(checks.module("model", model).named_modules())
     linear = [name for name, module in modules.items() if name and isinstance(module, nn.Linear)]
     expected = f"a sequence of names of linear layers of the model, which are {linear}"
+    if which is None and isinstance(rank, Mapping):
+        which = rank
     try:
         names = None if isinstance(which, str) else list(which)
     except TypeError:

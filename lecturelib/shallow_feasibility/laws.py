@@ -49,8 +49,9 @@ def wendel_probability(num_classes, samples_per_class, dim):
 
     the chance of at least N - d heads among m fair coins, N being the number of all samples. It
     holds for any class, random or not, whose samples are linearly independent, as long as the other
-    samples are drawn independently of it from distributions that are symmetric about the origin and
-    put the samples in general position: signs of the others are all that the proof averages over.
+    samples are drawn independently of it and of each other, from distributions that are symmetric
+    about the origin and put the samples in general position: signs of the others are all that the
+    proof averages over.
 
     References
     ----------
@@ -89,10 +90,12 @@ def gordon_bound(num_classes, samples_per_class, dim):
 
     Notes
     -----
-    A Farkas vector lies in the cone :math:`D = \{1^\top u \ge 0\} \times \{v \le 0\}` of
-    :math:`\mathbb R^N`, whose statistical dimension is :math:`\delta = n_k - \frac12 +
-    \frac{N - n_k}2`. With a standard Gaussian g in :math:`\mathbb R^d`, Gordon's inequality and
-    concentration give
+    A certificate :math:`(u, -v)`, which :math:`X^\top` maps to zero, lies in the cone
+    :math:`D = \{1^\top u \ge 0\} \times \{-v \le 0\}` of :math:`\mathbb R^N`, whose statistical
+    dimension is :math:`\delta = n_k - \frac12 + \frac{N - n_k}2`. With a standard Gaussian g in
+    :math:`\mathbb R^d`, Gordon's inequality says that the least :math:`\|X^\top x\|` over unit
+    vectors x of D has a mean of at least :math:`E\|g\| - \sqrt\delta`. By concentration it is zero
+    with a probability that is small if that is large:
 
     .. math:: P \ge 1 - \exp\!\Big(\!-\tfrac12 \big(E\|g\| - \sqrt\delta\big)_+^2\Big) ,
 
@@ -124,7 +127,7 @@ def any_means_bound(means, samples_per_class, dim):
     samples_per_class : int, or sequence of K of them
         n, at least 1; or the size :math:`n_k` of every class.
     dim : int, or sequence or Tensor of them
-        Input dimension d, at least 1.
+        Input dimension d, at least r.
 
     Returns
     -------
@@ -155,10 +158,11 @@ def any_means_bound(means, samples_per_class, dim):
     (tensor([0.5881, 0.5881], dtype=torch.float64), tensor(0.5881, dtype=torch.float64))
     """
     means = checked_means(means)
-    own, others, dims = _checked_counts(len(means), samples_per_class, dim)
+    K, r = means.shape
+    own, others, dims = _checked_counts(K, samples_per_class, dim, least=r)
     if np.ndim(own) == 0:  # one size for all
         dims = dims[..., None]
-    rest = [torch.cat([means[:k], means[k + 1 :]]) for k in range(len(means))]
+    rest = [torch.cat([means[:k], means[k + 1 :]]) for k in range(K)]
     ranks = np.array([int(torch.linalg.matrix_rank(rows)) for rows in rest])
     return torch.as_tensor(binom.sf(own + others - dims + ranks - 1, others, 0.5))
 
@@ -317,7 +321,7 @@ def checked_means(means):
     return means.detach().double()
 
 
-def _checked_counts(num_classes, samples_per_class, dim):
+def _checked_counts(num_classes, samples_per_class, dim, least=1):
     """Return sizes of a class and of the others, and d as an array: for all classes if they differ.
 
     Sizes are integers and d an array of any shape; or sizes are arrays (K,) and d is (…, 1).
@@ -335,13 +339,13 @@ def _checked_counts(num_classes, samples_per_class, dim):
         own = checks.integer("samples_per_class", samples_per_class, least=1)
         others = (num_classes - 1) * own
     if isinstance(dim, Sequence) and not isinstance(dim, str):
-        dim = np.array(checks.integers("dim", dim, least=1), dtype=int)
+        dim = np.array(checks.integers("dim", dim, least=least), dtype=int)
     elif isinstance(dim, Tensor | np.ndarray) and dim.ndim > 0:
         dim = checks.tensor("dim", dim, kind="integer").cpu().numpy()
-        if (dim < 1).any():
-            raise checks.wrong("dim", "of integers >= 1", int(dim.min()))
+        if (dim < least).any():
+            raise checks.wrong("dim", f"of integers >= {least}", int(dim.min()))
     else:
-        dim = np.array(checks.integer("dim", dim, least=1))
+        dim = np.array(checks.integer("dim", dim, least=least))
     return own, others, dim[..., None] if unequal else dim
 
 

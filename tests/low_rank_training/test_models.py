@@ -103,6 +103,17 @@ def test_each_layer_may_have_its_own_rank(change):
     assert isinstance(net.hidden[1][0], nn.Linear)
 
 
+@pytest.mark.parametrize("change", [factorize_layers, add_lora])
+def test_ranks_by_name_need_no_other_names(change):
+    ranks = {"head": 1, "hidden.0.0": 5}
+    net = change(mlp(), ranks)
+    assert (len(net.head.A), len(net.hidden[0][0].A)) == (1, 5)
+    with pytest.raises(ValueError, match=r"which must be .*, got 'nope'"):
+        change(mlp(), {"head": 1, "nope": 2})
+    with pytest.raises(TypeError, match=r"which must be a sequence .*, got None"):
+        change(mlp(), 2)
+
+
 def test_a_name_given_twice_counts_once():
     net = factorize_layers(mlp(), 2, ["head", "head"])
     close(net.head.weight, FactorizedLinear.from_linear(mlp().head, 2).weight, 1e-6)

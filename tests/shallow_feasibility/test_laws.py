@@ -105,8 +105,9 @@ def test_the_bound_for_any_means_is_the_law_without_their_dimensions(dim):
     assert unequal.shape == (*shape, 4)
     law = wendel_probability(4, [1, 2, 3, 2], torch.as_tensor(dim) - 2)
     close(unequal[..., 1:], law[..., 1:], 1e-12)
-    with pytest.raises(ValueError, match="dim must be an integer >= 1, got 0"):
-        any_means_bound(means, 2, 0)
+    for small in (2, [4, 2], torch.tensor([4, 2])):
+        with pytest.raises(ValueError, match=r"dim must be .* >= 3, got"):
+            any_means_bound(means, 2, small)
 
 
 DRAWS = 150
