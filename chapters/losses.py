@@ -63,7 +63,7 @@ from lecturelib.device import seed_everything
 from lecturelib.experiments.losses import digits_split, geometry
 from lecturelib.explore import explore
 from lecturelib.figures import COLOURS, use_style
-from lecturelib.metrics import nc2
+from lecturelib.metrics import cosines, nc2
 from lecturelib.networks import MLP
 from lecturelib.records import recorded
 from lecturelib.unconstrained_features import (
@@ -283,13 +283,6 @@ def solved(problem, *batch_shape, start=None):
     model = UnconstrainedFeatures(problem, batch_shape=batch_shape, **options)
     minimize(model if start is None else model.place(start))
     return model
-
-
-def cosines(rows):
-    """Cosines between different rows, of whatever stands in front."""
-    unit = rows / rows.norm(dim=-1, keepdim=True)
-    gram = unit @ unit.mT
-    return gram[..., ~torch.eye(rows.shape[-2], dtype=torch.bool)]
 
 
 def class_means(model):
@@ -1059,8 +1052,8 @@ claims.check("focal-jump", below, above=0.015, control=beyond)
 # the contrast of a sample changes the loss at rate $\psi'(0)$, so $G$ has the rows $\psi'(0) (\mathbf 1 - K e_k)/N$
 # and $\sigma = \psi'(0) K \sqrt n / N = \psi'(0) / \sqrt n$: zero is a saddle for $c < \psi'(0)$, that is $Kc <
 # 1.106$. For $c > \psi'(0)$ the Hessian's form at zero is positive, as its mixed term $2 \langle G, \Delta H\, \Delta
-# W^\top \rangle$ is at most $2 \sigma \|\Delta W\|_F \|\Delta H\|_F$ and $\sigma < \sqrt{\lambda_W \lambda_H}$. At $W
-# = H = 0$ of `UnconstrainedFeatures(hundred_classes(price))`, the smallest eigenvalue is $-0.00011$ at
+# W^\top \rangle$ is at most $2 \sigma \|\Delta W\|_F \|\Delta H\|_F$ and $\sigma < \sqrt{\lambda_W \lambda_H}$. At
+# $W = H = 0$ of `UnconstrainedFeatures(hundred_classes(price))`, the smallest eigenvalue is $-0.00011$ at
 # $0.99\,\psi'(0)$ and $0.00011$ at $1.01\,\psi'(0)$. The trap reaches up to $Kc^\star = 1.175$.
 # :::
 #

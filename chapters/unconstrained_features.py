@@ -66,7 +66,7 @@ from lecturelib.device import seed_everything
 from lecturelib.explore import explore
 from lecturelib.figures import COLOURS, use_style
 from lecturelib.losses import CrossEntropy, LabelSmoothing
-from lecturelib.metrics import ClassStatistics, nc1, nc3
+from lecturelib.metrics import ClassStatistics, cosines, nc1, nc3
 from lecturelib.records import recorded
 from lecturelib.unconstrained_features import (
     Problem,
@@ -127,14 +127,9 @@ def random_starts(problem, *batch_shape):
     )
 
 
-def unit(rows):
-    return rows / rows.norm(dim=-1, keepdim=True)
-
-
 def class_cosines(model):
-    """Cosines between different class means, shape (…, K (K-1))."""
-    rows = unit(model.H.unflatten(-2, (K, n)).mean(-2))
-    return (rows @ rows.mT)[..., ~torch.eye(K, dtype=torch.bool)]
+    """Cosines between different class means, shape (…, K (K-1) / 2)."""
+    return cosines(model.H.unflatten(-2, (K, n)).mean(-2))
 
 
 model = random_starts(PROBLEM, 64)
@@ -143,13 +138,13 @@ history = minimize(model, metrics={"cosines": class_cosines})
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-64-starts", "caption": "Sixty-four random starts of the unconstrained features model with ten classes. Left: how far each objective lies above the value of {prf:ref}`thm-ufm`. Right: all cosines between class means, from every start; they meet at $-1/9$."}, "image": {"alt": "Two panels against the iteration. Left, 64 curves on a logarithmic axis fall together from above one to below ten to the minus twelve within some fifty iterations. Right, a band of cosines that fills minus 0.8 to 0.8 at the start narrows to a single line at minus one ninth."}}
 best = global_minimizer(PROBLEM)
 gap = history["objective"] / best.objective - 1
-cosines = history["cosines"].flatten(1)
+angles = history["cosines"].flatten(1)
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.2))
 gap = gap.abs().clamp_min(1e-15)
 left.semilogy(history.steps, gap, "-", color=COLOURS[0], alpha=0.25)
 left.set(xlabel="iteration", title="relative gap to the theorem")
-ends = cosines.amin(1), cosines.amax(1)
+ends = angles.amin(1), angles.amax(1)
 right.fill_between(history.steps, *ends, color=COLOURS[1], alpha=0.4)
 right.axhline(-1 / 9, color="0.2", linestyle="--", linewidth=1)
 right.set(xlabel="iteration", title="cosines between class means")
@@ -891,8 +886,8 @@ claims.check("positive-margin", positive.margin()[winner], a_plus, abs=1e-6, con
 # %%
 W_positive, H_positive = positive.W[winner].detach(), positive.H[winner].detach()
 statistics = ClassStatistics.from_features(H_positive, positive.labels)
-cosines, control = class_cosines(positive)[winner], class_cosines(model)[0]
-claims.check("positive-orthogonal", cosines, 0, abs=1e-6, control=control)
+found, control = class_cosines(positive)[winner], class_cosines(model)[0]
+claims.check("positive-orthogonal", found, 0, abs=1e-6, control=control)
 duality, control = (nc3(W_positive, statistics.means.roll(i, 0)) for i in (0, 1))
 claims.check("positive-duality", duality, below=1e-6, control=control)
 free_means = model.H[0].detach()[::n]

@@ -171,8 +171,7 @@ def is_whitened(X):
     Returns
     -------
     bool
-        True if no entry of :math:`X X^\top - I`, in the whole batch, exceeds 1e-10 (in float32:
-        1e-5).
+        True if no entry of :math:`X X^\top - I`, of any network, exceeds 1e-10 (float32: 1e-5).
 
     Raises
     ------
@@ -231,7 +230,7 @@ class LeastSquares:
     floor : Tensor or float
         What no weights can avoid.
     share : float
-        s, one, or one over the number of entries of the targets that were given.
+        s, one, or one over the number of entries of the targets; times c if X X^T was c I.
     """
 
     inputs: Tensor | None
@@ -241,7 +240,7 @@ class LeastSquares:
 
     @classmethod
     def from_data(cls, weights, X, Y, reduction="sum"):
-        r"""Rotate samples away: whitened inputs need :math:`\Phi` alone.
+        r"""Rotate samples away: inputs with :math:`X X^\top = c I` need :math:`\Phi / c` alone.
 
         More samples than dimensions are rotated into as many as dimensions, :math:`X^\top = Q R`:
         the loss is :math:`\frac12 \|W_{L:1} R^\top - Y Q\|_F^2` and a constant.
@@ -276,10 +275,11 @@ class LeastSquares:
         Y = checks.tensor("Y", Y, ("…", d_y, X.shape[-1]), like=weights[0])
         _batch([*weights, X, Y])
         share = 1.0 if reduction == "sum" else 1 / (d_y * X.shape[-1])
-        if is_whitened(X):
-            targets = Y @ X.mT
-            floor = (Y - targets @ X).square().sum((-2, -1)) / 2
-            return cls(None, targets, floor, share)
+        scale = 1.0 if is_whitened(X) else float(X.square().sum() * X.shape[-1] / X.numel())
+        if scale > 0 and is_whitened(X / scale**0.5):
+            targets = Y @ X.mT / scale
+            floor = (Y - targets @ X).square().sum((-2, -1)) / (2 * scale)
+            return cls(None, targets, floor, share * scale)
         if X.shape[-1] <= d_x:
             return cls(X, Y, 0.0, share)
         rotation, upper = torch.linalg.qr(X.mT)

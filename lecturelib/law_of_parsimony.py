@@ -1,8 +1,8 @@
 r"""The law of parsimony: gradient descent moves a 2r-dimensional piece of every layer.
 
 The setting of every routine here but :func:`subspace_angles` and :func:`singular_trajectories`: a
-deep linear network whose layers are square, d x d, except perhaps the last; inputs are whitened;
-the weights start as one :math:`\varepsilon > 0` times orthogonal matrices. With
+deep linear network whose layers are square, d x d, except perhaps the last; inputs are whitened,
+up to a factor; the weights start as one :math:`\varepsilon > 0` times orthogonal matrices. With
 :math:`\Phi = Y X^\top` there are two cases:
 
 ``square``
@@ -78,7 +78,14 @@ def bulk_singular_value(scale, depth, *, lr, steps, weight_decay=0.0, momentum=0
 
     Notes
     -----
-    Without momentum, :math:`\rho(0) = \varepsilon` and
+    From :math:`\rho(0) = \varepsilon` and :math:`\nu(0) = 0`, in the square case
+
+    .. math::
+
+        \nu(t+1) &= \mu \nu(t) + \lambda \rho(t) + \rho(t)^{2L-1} , \\
+        \rho(t+1) &= \rho(t) - \eta \nu(t+1) ,
+
+    and in the wide case without the power. Without momentum
 
     .. math::
 
@@ -86,9 +93,11 @@ def bulk_singular_value(scale, depth, *, lr, steps, weight_decay=0.0, momentum=0
         \quad\text{(square)}, \\
         \rho(t) &= \varepsilon (1 - \eta\lambda)^t \quad\text{(wide)}.
 
-    It stays between 0 and :math:`\varepsilon` if
+    With or without, it stays between 0 and :math:`\varepsilon` if
 
-    .. math:: \eta \, \big( \lambda + \varepsilon^{2(L-1)} \big) \le (1 - \sqrt\mu)^2 .
+    .. math:: \eta \, \big( \lambda + \varepsilon^{2(L-1)} \big) \le (1 - \sqrt\mu)^2 ,
+
+    in the wide case already if :math:`\eta\lambda \le (1 - \sqrt\mu)^2`.
 
     Larger steps can make it negative: the singular value is its size then, which can exceed
     :math:`\varepsilon`. For a loss divided by a number c, use ``lr / c`` and ``weight_decay * c``.
@@ -127,7 +136,7 @@ def bulk_singular_value(scale, depth, *, lr, steps, weight_decay=0.0, momentum=0
     return torch.tensor(values, dtype=torch.float64)
 
 
-def invariant_subspaces(weights, X, Y, rank):
+def invariant_subspaces(weights, X, Y, rank=None):
     r"""Find, from the start alone, which part of every layer will move and which never does.
 
     Parameters
@@ -135,16 +144,17 @@ def invariant_subspaces(weights, X, Y, rank):
     weights : sequence of Tensor, shapes (..., d_l, d_{l-1})
         Initial weights, first layer first: :math:`\varepsilon` times orthogonal.
     X : Tensor, shape (..., d, N), or None
-        Whitened inputs as columns; None says that ``Y`` holds :math:`\Phi`.
+        Inputs as columns, whitened or a multiple of that; None says that ``Y`` holds :math:`\Phi`.
     Y : Tensor, shape (..., d_y, N) or (..., d_y, d)
         Targets, or :math:`\Phi`.
-    rank : int
-        r; in the square case at least the rank of :math:`\Phi`, in the wide case :math:`d_y`.
+    rank : int, optional
+        r; in the square case at least the rank of :math:`\Phi` (default: that rank, up to
+        rounding), in the wide case :math:`d_y`, also where :math:`\Phi` has a smaller rank.
 
     Returns
     -------
     list of (U_l, V_l), tensors of shape (..., d_l, d_l) and (..., d, d)
-        Orthogonal matrices with :math:`V_{l+1} = U_l`. The first 2r columns move; for the last
+        Orthogonal matrices with :math:`V_{l+1} = U_l`. The first 2r columns may move; for the last
         m = d - 2r, :math:`W_l(t) V_{l,2} = \rho(t) U_{l,2}` at all steps of gradient descent. In
         the wide case, where the last layer is not covered, its :math:`U_L` is the identity.
 
@@ -156,7 +166,7 @@ def invariant_subspaces(weights, X, Y, rank):
 
     Notes
     -----
-    Frozen are the directions v of the input space with
+    Idle are the directions v of the input space with
 
     .. math::
 
@@ -180,6 +190,8 @@ def invariant_subspaces(weights, X, Y, rank):
     >>> (U1, V1), (U2, V2) = invariant_subspaces(W, None, phi, rank=1)
     >>> torch.allclose(U1.T @ W[0] @ V1, 0.5 * torch.eye(6, dtype=torch.float64)), V2 is U1
     (True, True)
+    >>> len(invariant_subspaces(W, 3 * torch.eye(6, dtype=torch.float64), phi))  # XX^T = 9 I
+    2
     """
     weights, rank, problem = _setting(weights, X, Y, rank)
     return _subspaces(weights, problem.targets, rank)
@@ -540,14 +552,18 @@ def _polar(matrix):
 def _setting(weights, X, Y, rank, reduction="sum"):
     """Check the assumptions; return weights, rank, and the loss as one of Phi alone."""
     weights = checked_chain(weights, finite=True)
-    rank = checks.integer("rank", rank, least=1)
+    rank = None if rank is None else checks.integer("rank", rank, least=1)
     problem = LeastSquares.from_data(weights, X, Y, reduction)
     if problem.inputs is not None:
-        raise checks.wrong("X", "whitened, X X^T = I", X)
+        raise checks.wrong("X", "whitened, X X^T a multiple of I", X)
     d, d_y = weights[0].shape[-1], weights[-1].shape[-2]
     if any(weight.shape[-1] != d for weight in weights) or d_y > d:
         shapes = [tuple(weight.shape[-2:]) for weight in weights]
         raise checks.wrong("weights", "d x d, the last at most that", shapes)
+    if rank is None:
+        values = torch.linalg.svdvals(problem.targets)
+        seen = (values > _rounding(problem.targets) * values[..., :1]).sum(-1)
+        rank = d_y if d_y < d else max(1, int(seen.max()))
     if 2 * rank >= d:
         raise checks.wrong("rank", f"less than half of the width, {d}", rank)
     if rank != d_y < d:

@@ -27,6 +27,7 @@ from lecturelib.metrics import (
     ClassStatistics,
     bias_measure,
     cdnv,
+    cosines,
     equiangularity,
     equinorm,
     maximal_angle,
@@ -213,7 +214,9 @@ def test_cdnv_by_hand():
 
 
 def test_angles_and_lengths_by_hand():
-    right = torch.tensor([[3.0, 0], [0, 4], [-5, 0]])  # cosines 0, 0 and -1
+    right = torch.tensor([[3.0, 0], [0, 4], [-5, 0]])
+    assert cosines(right).tolist() == [0, -1, 0]
+    assert torch.equal(cosines(torch.stack([right, -2 * right]))[1], cosines(right))
     assert float(equinorm(right)) == pytest.approx((2 / 3) ** 0.5 / 4)
     assert float(equiangularity(right)) == pytest.approx(2**0.5 / 3)
     assert float(maximal_angle(right)) == pytest.approx(0.5)
@@ -503,7 +506,7 @@ def test_bad_vectors(measure, vectors, message):
 
 def test_angles_need_vectors_that_are_not_zero():
     vectors = torch.tensor([[1.0, 0], [0, 0]])
-    for measure in (equiangularity, maximal_angle):
+    for measure in (cosines, equiangularity, maximal_angle):
         with pytest.raises(ValueError, match="vectors must be without a row of zeros"):
             measure(vectors)
     assert equinorm(vectors) == 1

@@ -154,7 +154,7 @@ def test_code_is_not_kept_from_the_formatter(script):
 
 
 # Chapters whose bars were set against the spread between seeds. The others follow.
-SPACED = ["neural_collapse", "unconstrained_features", "losses"]
+SPACED = ["neural_collapse", "unconstrained_features", "losses", "law_of_parsimony"]
 LINE = re.compile(r"✓ ([a-z0-9-]+): .*: ⟨[^⟩]*⟩ ([<>∈]) ([^;⟨]*); [^;⟨]*⟨([^⟩]*)⟩\)$")
 
 
@@ -191,7 +191,7 @@ def test_a_bar_is_nearer_to_what_holds_than_to_what_fails(chapter):
                 seen += 1
                 if not all(twice_as_far(sign, bar, value) for value in values):
                     near[name] = line
-    assert seen > 20
+    assert seen > 15
     assert not near
 
 

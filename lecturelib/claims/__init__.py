@@ -16,10 +16,12 @@ but the standard library, so that the site can be built from it.
 import difflib
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from importlib import resources
 from numbers import Integral, Real
 
@@ -236,7 +238,9 @@ def show(label, *values, digits=2):
 
 
 def table(columns, rows, digits=2):
-    """Print a table of measured numbers, in the marks that nbval leaves out.
+    """Show a table of measured numbers, in the marks that nbval leaves out.
+
+    A notebook gets a table of html, whose marks are hidden; elsewhere it is printed.
 
     Parameters
     ----------
@@ -264,20 +268,61 @@ def table(columns, rows, digits=2):
     if not isinstance(rows, Mapping):
         raise TypeError(f"rows must be a dict from labels to numbers, got {rows!r}")
     digits = _positive("digits", digits)
-    widths = [max(7, len(head)) for head in columns]
-    lines = {"": [f" {head:>{width}} " for head, width in zip(columns, widths, strict=True)]}
+    cells = {}
     for label, entries in rows.items():
         if not hasattr(entries, "__len__") or len(entries) != len(columns):
             raise ValueError(f"rows[{label!r}] must be {len(columns)} entries, got {entries!r}")
-        lines[label] = [
-            f" {entry:>{width}} "
+        cells[label] = [
+            entry
             if isinstance(entry, str)
-            else _marked(f"{_digits(*_numbers(entry, f'rows[{label!r}]'), digits):>{width}}")
-            for entry, width in zip(entries, widths, strict=True)
+            else _marked(_digits(*_numbers(entry, f"rows[{label!r}]"), digits))
+            for entry in entries
         ]
-    width = max(map(len, lines))
-    for label, entries in lines.items():
-        print(f"{label:<{width}} {'  '.join(entries)}".rstrip())
+    shown = _Table(tuple(columns), cells)
+    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
+        from IPython.display import display  # is there, as this is a notebook
+
+        display(shown)
+    else:
+        print(shown)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table as text and, where there is a page, as html."""
+
+    columns: tuple
+    rows: dict
+
+    def __repr__(self):
+        widths = [max(7, len(head)) for head in self.columns]
+        lines = {
+            "": [f" {head:>{width}} " for head, width in zip(self.columns, widths, strict=True)]
+        }
+        for label, entries in self.rows.items():
+            lines[label] = [
+                f"⟨{entry[1:-1]:>{width}}⟩" if entry[:1] == "⟨" else f" {entry:>{width}} "
+                for entry, width in zip(entries, widths, strict=True)
+            ]
+        width = max(map(len, lines))
+        return "\n".join(
+            f"{label:<{width}} {'  '.join(entries)}".rstrip() for label, entries in lines.items()
+        )
+
+    def _repr_html_(self):
+        def row(label, entries):
+            return f"<tr>{label}{''.join(entries)}</tr>\n"
+
+        heads = [f'<th scope="col">{escape(head)}</th>' for head in self.columns]
+        html = row("<td></td>", heads)
+        for label, entries in self.rows.items():
+            entries = [f"<td>{escape(entry)}</td>" for entry in entries]
+            html += row(f'<th scope="row">{escape(label)}</th>', entries)
+        html = re.sub("[⟨⟩]", r"<span hidden>\g<0></span>", html)
+        return (
+            '<div class="pst-scrollable-table-container"><table class="table measured">\n'
+            f"{html}</table></div>"
+        )
 
 
 class _Demand:

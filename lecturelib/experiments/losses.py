@@ -8,7 +8,7 @@ import torch
 from lecturelib.datasets import load_standardized
 from lecturelib.experiments import Experiment
 from lecturelib.losses import CrossEntropy, FocalLoss, LabelSmoothing, SquaredError
-from lecturelib.metrics import ClassStatistics, bias_measure, equinorm, nc1, nc2, nc3
+from lecturelib.metrics import ClassStatistics, bias_measure, cosines, equinorm, nc1, nc2, nc3
 from lecturelib.networks import MLP
 from lecturelib.training import accuracy, train
 
@@ -87,8 +87,7 @@ def geometry(net, inputs, labels):
     weight, bias = net.head.weight.double(), net.head.bias.double()
     statistics = ClassStatistics.from_features(features, labels)
     means = statistics.means
-    unit = means / means.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    cosines = (unit @ unit.T)[~torch.eye(len(means), dtype=torch.bool)]
+    angles = cosines(means)
     scores = features @ weight.T + bias
     right = scores.gather(1, labels[:, None])
     margins = (right - scores).sum(1) / (len(weight) - 1)
@@ -100,9 +99,9 @@ def geometry(net, inputs, labels):
         "nc2": nc2(statistics.centred_means),
         "nc2_w": nc2(weight),
         "nc3": nc3(weight, means),
-        "cosine": cosines.mean(),
-        "cosine_min": cosines.min(),
-        "cosine_max": cosines.max(),
+        "cosine": angles.mean(),
+        "cosine_min": angles.min(),
+        "cosine_max": angles.max(),
         "equinorm": equinorm(means),
         "margin": margins.mean(),
         "margin_sd": margins.std(),

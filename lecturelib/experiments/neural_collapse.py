@@ -10,6 +10,7 @@ from lecturelib.experiments import Experiment
 from lecturelib.metrics import (
     ClassStatistics,
     bias_measure,
+    cosines,
     equiangularity,
     equinorm,
     nc1,
@@ -141,7 +142,7 @@ def _measured(net, data, *, grouped):
     head = net.head
     statistics = ClassStatistics.from_features(features, data.labels)
     means, centred = statistics.means, statistics.centred_means
-    cosines = _cosines(means)[~torch.eye(len(means), dtype=torch.bool)]
+    angles = cosines(means)
     duality = torch.cosine_similarity(head.weight.to(centred), centred)
     values = {
         "nc1": nc1(features, data.labels),
@@ -150,7 +151,7 @@ def _measured(net, data, *, grouped):
         "nc3": nc3(head.weight, means),
         "nc4": nc4(tested, data.test_labels, head.weight, head.bias, means=means),
         "duality": duality.min(),
-        "cosines": torch.stack([cosines.min(), cosines.mean(), cosines.max()]),
+        "cosines": torch.stack([angles.min(), angles.mean(), angles.max()]),
         "equinorm": equinorm(centred),
         "equiangularity": equiangularity(centred),
         "equinorm_classifier": equinorm(head.weight),
@@ -166,20 +167,14 @@ def _measured(net, data, *, grouped):
     return {name: _rounded(value.tolist()) for name, value in values.items()}
 
 
-def _cosines(vectors):
-    """Cosines between rows, shape (K, K)."""
-    unit = vectors / vectors.norm(dim=1, keepdim=True)
-    return unit @ unit.T
-
-
 def _groups(centred):
     """Cosines within and between the first and the second half, and the halves' lengths."""
     half = len(centred) // 2
-    cosines, lengths = _cosines(centred), centred.norm(dim=1)
-    different = ~torch.eye(half, dtype=torch.bool)
-    frequent, rare = cosines[:half, :half][different], cosines[half:, half:][different]
+    frequent, rare = centred[:half], centred[half:]
+    lengths = centred.norm(dim=1)
+    between = torch.cosine_similarity(frequent[:, None], rare, dim=-1)
     ratio = lengths[half:].mean() / lengths[:half].mean()
-    return torch.stack([frequent.mean(), rare.mean(), cosines[:half, half:].mean(), ratio])
+    return torch.stack([cosines(frequent).mean(), cosines(rare).mean(), between.mean(), ratio])
 
 
 def _rounded(value):

@@ -8,7 +8,7 @@ from torch.nn import functional
 from lecturelib import checks
 from lecturelib.datasets import load_standardized
 from lecturelib.experiments import Experiment
-from lecturelib.metrics import ClassStatistics, nc2
+from lecturelib.metrics import ClassStatistics, cosines, nc2
 from lecturelib.networks import MLP
 from lecturelib.training import accuracy, evaluating, train
 
@@ -98,8 +98,8 @@ def rare_digits(*, rare, treatment, seed, weight_decay=5e-3, steps=1500):
         "treatment": treatment,
         "seed": seed,
         "weight_decay": weight_decay,
-        "rare_rows": _ends(_cosines(rows[RARE:])),
-        "frequent_rows": _ends(_cosines(rows[:RARE])),
+        "rare_rows": _ends(cosines(rows[RARE:])),
+        "frequent_rows": _ends(cosines(rows[:RARE])),
         "distance": float(between[0] / between[1]),
         "length": float(lengths[0] / lengths[1]),
         "spread": float(between[0] / lengths[0]),
@@ -122,12 +122,6 @@ def _shifted(images, generator):
         for image, i, j in zip(padded, down.tolist(), right.tolist(), strict=True)
     ]
     return torch.stack(moved)
-
-
-def _cosines(rows):
-    """Cosines between different rows."""
-    unit = functional.normalize(rows, dim=-1)
-    return (unit @ unit.T)[~torch.eye(len(rows), dtype=torch.bool)]
 
 
 def _ends(values):

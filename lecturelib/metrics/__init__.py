@@ -8,6 +8,7 @@ accumulated in float64 (float32 where the device has no float64). NumPy arrays a
 from lecturelib.metrics.measures import (
     bias_measure,
     cdnv,
+    cosines,
     equiangularity,
     equinorm,
     maximal_angle,
@@ -23,6 +24,7 @@ __all__ = [
     "ClassStatistics",
     "bias_measure",
     "cdnv",
+    "cosines",
     "equiangularity",
     "equinorm",
     "maximal_angle",

@@ -167,7 +167,7 @@ def mean_cdnv(statistics, variances):
     -------
     Tensor, 0-d
     """
-    rows, columns = _pairs(variances)
+    rows, columns = _pairs(len(variances), variances.device)
     distances = torch.pdist(statistics.means).square()
     pairs = (variances[rows] + variances[columns]) / (2 * distances)
     return torch.where(distances > 0, pairs, torch.inf).mean()
@@ -291,6 +291,44 @@ def equinorm(vectors):
     return norms.std(correction=0) / norms.mean()
 
 
+def cosines(vectors):
+    r"""Compute the cosines of the angles between all pairs of some vectors.
+
+    Parameters
+    ----------
+    vectors : Tensor, shape (…, K, d)
+        Rows of a classifier, or class means, K >= 2 and none of them zero; several sets in a batch.
+
+    Returns
+    -------
+    Tensor, shape (…, K (K - 1) / 2)
+        Each pair once, in the order 01, 02, …, 12, …; :math:`-\frac1{K-1}` for a simplex ETF.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the input is not finite, of fewer than two rows, or a row is zero.
+
+    References
+    ----------
+    Papyan, Han, Donoho (2020), figures 3 and 4.
+
+    Examples
+    --------
+    >>> cosines(torch.tensor([[2.0, 0.0], [0.0, 1.0], [-3.0, 0.0]]))
+    tensor([ 0., -1.,  0.], dtype=torch.float64)
+    """
+    vectors = accumulated(checks.tensor("vectors", vectors, ("…", "K", "d")))
+    if vectors.shape[-2] < 2:
+        raise checks.wrong("vectors", "two rows or more", vectors)
+    norms = vectors.norm(dim=-1, keepdim=True)
+    if (norms == 0).any():
+        raise checks.wrong("vectors", "without a row of zeros", vectors)
+    unit = vectors / norms
+    first, second = _pairs(unit.shape[-2], unit.device)
+    return (unit @ unit.mT)[..., first, second]
+
+
 def equiangularity(vectors):
     r"""How much the angles between some vectors vary: the standard deviation of their cosines.
 
@@ -318,7 +356,7 @@ def equiangularity(vectors):
     >>> equiangularity(torch.eye(3))  # all at right angles
     tensor(0., dtype=torch.float64)
     """
-    return _cosines(vectors).std(correction=0)
+    return cosines(_vectors("vectors", vectors)).std(correction=0)
 
 
 def maximal_angle(vectors):
@@ -348,7 +386,7 @@ def maximal_angle(vectors):
     >>> maximal_angle(torch.eye(3))  # 0 + 1/2
     tensor(0.5000, dtype=torch.float64)
     """
-    return (_cosines(vectors) + 1 / (len(vectors) - 1)).abs().mean()
+    return (cosines(_vectors("vectors", vectors)) + 1 / (len(vectors) - 1)).abs().mean()
 
 
 def bias_measure(classifier, bias, global_mean):
@@ -483,19 +521,9 @@ def _distance_from_etf(name, left, right):
     return (gram / norm - target / (num_classes - 1) ** 0.5).norm()
 
 
-def _cosines(vectors):
-    """Cosines between all pairs of rows, none of which may be zero."""
-    vectors = _vectors("vectors", vectors)
-    norms = vectors.norm(dim=1, keepdim=True)
-    if (norms == 0).any():
-        raise checks.wrong("vectors", "without a row of zeros", vectors)
-    unit = vectors / norms
-    return (unit @ unit.T)[_pairs(unit)]
-
-
-def _pairs(rows):
-    """Return the indices of all pairs of rows, each pair once."""
-    return torch.triu_indices(len(rows), len(rows), offset=1, device=rows.device).unbind()
+def _pairs(count, device):
+    """Return the indices of all pairs of so many things, each pair once."""
+    return torch.triu_indices(count, count, offset=1, device=device).unbind()
 
 
 def _vectors(name, vectors):

@@ -317,6 +317,49 @@ def test_what_reaches_the_outputs_is_not_frozen_in_the_wide_case():
     assert lengths[-1] < 0.9 * scale
 
 
+@either_case
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_inputs_that_are_whitened_up_to_a_factor(case, reduction):
+    """X X^T = c I is the scale of Phi, of the rate and of the weight decay."""
+    X = 3 * columns(5, 50, D).mT
+    weights, phi = start(case, scale=0.5), target(case)
+    noise = normal(6, len(phi), 50)
+    Y = phi @ X + noise - noise @ X.mT @ X / 9  # the noise is out of reach
+    entries = Y.numel() if reduction == "mean" else 1
+    options = {"lr": 0.004 * entries, "weight_decay": 0.2 / entries, "steps": 100}
+    reduced = reduced_gradient_descent(weights, X, Y, R, reduction=reduction, **options)
+    layers = [weight.clone().requires_grad_() for weight in weights]
+    solver = torch.optim.SGD(layers, options["lr"], weight_decay=options["weight_decay"])
+    for step in range(101):
+        solver.zero_grad()
+        loss = (end_to_end(layers) @ X - Y).square().sum() / 2 / entries
+        close(reduced["loss"][step], loss.detach(), 1e-10)
+        if step < 100:
+            loss.backward()
+            solver.step()
+    for found, layer in zip(reduced.weights(), layers, strict=True):
+        close(found, layer.detach(), 1e-10)
+    rho = bulk_singular_value(*(0.5, 3), lr=0.036, steps=100, weight_decay=0.2 / 9, case=case)
+    close(reduced["bulk"], rho, 1e-13)
+
+
+@either_case
+def test_the_rank_is_found_where_it_is_not_given(case):
+    weights, phi = start(case), target(case)
+    for found, expected in zip(
+        invariant_subspaces(weights, None, phi),
+        invariant_subspaces(weights, None, phi, R),
+        strict=True,
+    ):
+        for matrix, other in zip(found, expected, strict=True):
+            close(matrix, other, 1e-12)
+    outputs = start("wide", rank=5)  # and a target of rank 3
+    subspaces = invariant_subspaces(outputs, None, columns(1, 5, R) @ columns(2, D, R).mT)
+    assert subspaces[-1][0].shape == (5, 5)
+    assert (end_to_end(outputs) @ subspaces[0][1][:, 10:]).abs().max() < 1e-12
+    assert invariant_subspaces(start("square"), None, torch.zeros(D, D, dtype=F64))
+
+
 # --- subspaces --------------------------------------------------------------------------------
 
 
@@ -519,7 +562,7 @@ def broken(change):
     weights, X, Y, rank = start("square", 8, 2), torch.eye(8, dtype=F64), target("square", 8, 2), 2
     wide = start("wide", 8, 2), X, target("wide", 8, 2)
     return {
-        "inputs not whitened": (weights, 2 * X, Y, rank),
+        "inputs not whitened": (weights, X.cumsum(0), Y, rank),
         "few inputs": (weights, X[:, :7], Y[:, :7], rank),
         "inputs not orthogonal": (
             weights,

@@ -33,6 +33,7 @@ CALLS = {
         {"classifier": classifier(), "bias": torch.ones(4), "global_mean": torch.ones(3)},
     ),
     "cdnv": labelled(metrics.cdnv),
+    "cosines": lambda: (metrics.cosines, {"vectors": classifier()}),
     "equiangularity": lambda: (metrics.equiangularity, {"vectors": classifier()}),
     "equinorm": lambda: (metrics.equinorm, {"vectors": classifier()}),
     "maximal_angle": lambda: (metrics.maximal_angle, {"vectors": classifier()}),

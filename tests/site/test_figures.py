@@ -95,8 +95,9 @@ def test_it_answers(opened, page, name):
         return
     image, slider = figure.locator("img"), figure.locator("input").first
     before = image.get_attribute("src"), image.get_attribute("alt")
-    slider.press("End")
-    slider.press("ArrowLeft")
+    slider.press("ArrowRight")
+    if image.get_attribute("src") == before[0]:  # it stood at its end
+        slider.press("ArrowLeft")
     assert image.get_attribute("src") != before[0] and image.get_attribute("alt") != before[1]
     said = slider.get_attribute("aria-valuetext")
     assert figure.locator("output").first.text_content() == said

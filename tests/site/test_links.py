@@ -39,6 +39,7 @@ def is_foreign(address):
 
 def test_the_book_was_built():
     assert (SITE / "index.html").exists(), "run `make book` first"
+    assert soup(SITE / "index.html").title and soup(SITE / "index.html").find("link", rel="icon")
     toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     for file in re.findall(r"(?:file|root): (\S+)", toc):
         assert (SITE / f"{file}.html").exists()

@@ -79,8 +79,28 @@ def write_site_map(app, exception):
     )
 
 
+def write_front_door(app, exception):
+    """Lead from the bare address to the first page.
+
+    Jupyter Book writes the redirection and nothing else, and a browser that finds no icon named
+    asks the root of the server for one.
+    """
+    if exception is not None or app.builder.name != "html":
+        return
+    first = escape(app.builder.get_target_uri(app.config.root_doc))
+    icon = escape(f"_static/{Path(app.config.html_favicon).name}")
+    Path(app.outdir, "index.html").write_text(
+        f'<!DOCTYPE html>\n<html lang="{app.config.language or "en"}">\n<head>\n'
+        f'<meta charset="utf-8">\n<title>{escape(app.config.html_title)}</title>\n'
+        f'<link rel="icon" href="{icon}">\n'
+        f'<meta http-equiv="refresh" content="0; url={first}">\n</head>\n</html>\n',
+        encoding="utf-8",
+    )
+
+
 def setup(app):
     """Register with Sphinx; the theme's options are settled at priority 900."""
     app.connect("config-inited", configure, priority=901)
     app.connect("html-page-context", describe)
     app.connect("build-finished", write_site_map)
+    app.connect("build-finished", write_front_door)
