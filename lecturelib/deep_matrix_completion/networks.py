@@ -61,7 +61,8 @@ def complete(
         Learning rate :math:`\eta > 0` for the sum over the observed entries given above. A rate for
         the mean over M entries has to be divided by M, one for the mean over all entries by
         :math:`d_1 d_2`. Default: half of :func:`limiting_rate`, with the largest singular value of
-        the observed matrix over its share of entries for that of the whole matrix.
+        the observed matrix over its share of entries for that of the whole matrix. Where one row
+        or column is seen much more often than the others a smaller one is needed.
     depth : int, optional
         Number L of layers, at least 2.
     method : {"compressed", "narrow", "full"}, optional

@@ -30,8 +30,10 @@ def limiting_rate(strength, share, *, depth=3, start="surrogate", factor_lr_rati
     Returns
     -------
     float
-        :math:`\eta`, for the sum over the observed entries. For a given set of places the true
-        limit is somewhat lower: the formula takes the average over such sets.
+        :math:`\eta`, for the sum over the observed entries, on average over their places. For given
+        places the true limit is lower, the more so the fewer they are and the fewer layers there
+        are: by up to one half for two layers and a fifth of the entries. Where one row or column is
+        seen much more often than the share p, it is lower still.
 
     Raises
     ------

@@ -1,6 +1,8 @@
 """Runs of the chapter *Deep matrix completion*."""
 
+import math
 import time
+from statistics import median
 
 import torch
 
@@ -19,29 +21,134 @@ from lecturelib.experiments import Experiment
 
 __all__ = [
     "EXPERIMENTS",
+    "best",
     "completion_map",
     "completion_peer",
     "completion_pixels",
     "completion_regime",
     "completion_scale",
     "completion_width",
+    "grouped",
+    "summary",
 ]
 
 F64 = torch.float64
 
-# Product sizes from which each depth starts, given as the size of a layer.
+# Starts for each depth, such that the best one is not at an edge.
 STARTS = {
-    2: (0.1, 1e-3, 1e-6, 1e-10, 1e-15),
-    3: (0.3, 0.1, 0.03, 0.01),
-    4: (0.5, 0.2, 0.1),
+    2: (1e-3, 1e-6, 1e-10, 1e-15, 1e-20, 1e-30),
+    3: (0.3, 0.1, 0.07, 0.05, 0.03, 0.01),
+    4: (0.5, 0.3, 0.2, 0.15, 0.1),
+}
+
+# The same where entries are scarce.
+SCARCE = {
+    2: (1e-10, 1e-15, 1e-20, 1e-30, 1e-60),
+    3: (0.1, 0.07, 0.05, 0.03, 0.02),
+    4: (0.3, 0.2, 0.15, 0.1),
 }
 
 # Forms and widths that are compared.
-FORMS = (("full", 50), ("narrow", 6), ("narrow", 3), ("compressed", 6))
+FORMS = (("full", 50), ("compressed", 6), ("narrow", 6), ("narrow", 3))
+
+RATES = (0.3, 0.5, 0.7)
 
 
-def completion_map(*, depth, method, width, fraction, scale):
-    r"""Complete a 50 × 50 matrix of rank three with one form of network, at two rates.
+def grouped(rows, names, **form):
+    """Collect the runs of a record by setting.
+
+    Parameters
+    ----------
+    rows : list of dict
+        A record's values: each has ``runs``, a list of dict.
+    names : tuple of str
+        What a setting consists of: keys of a run or of its row.
+    **form
+        What a row must have to count.
+
+    Returns
+    -------
+    dict of tuple to list of dict
+        The runs of each setting: one for each draw.
+
+    Examples
+    --------
+    >>> rows = [{"depth": 2, "scale": 0.1, "runs": [{"rate": 0.3, "steps": 9}]}, {"depth": 3}]
+    >>> grouped(rows, ("scale", "rate"), depth=2)
+    {(0.1, 0.3): [{'rate': 0.3, 'steps': 9}]}
+    """
+    groups = {}
+    for row in rows:
+        if all(row[key] == value for key, value in form.items()):
+            for run in row["runs"]:
+                setting = tuple(run[name] if name in run else row[name] for name in names)
+                groups.setdefault(setting, []).append(run)
+    return groups
+
+
+def summary(runs, key="steps"):
+    """Count the draws in which a setting found the matrix, and how long it took.
+
+    Parameters
+    ----------
+    runs : list of dict
+        One for each draw: ``key`` (null if it was not found) and ``test_error``.
+    key : str, optional
+        What is counted, ``"steps"`` or ``"seconds"``.
+
+    Returns
+    -------
+    found : int
+        Draws in which it was found.
+    taken : float
+        Middle one of the steps or seconds; infinite if fewer than half were found.
+    error : float
+        Middle one of the errors at the end.
+
+    Examples
+    --------
+    >>> summary([{"steps": steps, "test_error": 0.1} for steps in (None, 30, 20)])
+    (2, 30, 0.1)
+    """
+    taken = [math.inf if run[key] is None else run[key] for run in runs]
+    found = sum(time < math.inf for time in taken)
+    return found, median(taken), median(run["test_error"] for run in runs)
+
+
+def best(groups, key="steps"):
+    """Choose the setting that finds most, of these the quickest one.
+
+    Parameters
+    ----------
+    groups : dict of tuple to list of dict
+        As :func:`grouped` returns them.
+    key : str, optional
+        As in :func:`summary`.
+
+    Returns
+    -------
+    setting : tuple
+        The key of that group; where none finds half of the draws, of the one with the smallest
+        middle error.
+    found, taken, error
+        As :func:`summary` has them for it.
+
+    Examples
+    --------
+    >>> runs = {(eps,): [{"steps": steps, "test_error": eps}] for eps, steps in ((1, 9), (2, 8))}
+    >>> best(runs)
+    ((2,), 1, 8, 2)
+    """
+
+    def order(entry):
+        _, found, taken, error = entry
+        return found if taken < math.inf else 0, -taken, -error
+
+    return max(((setting, *summary(runs, key)) for setting, runs in groups.items()), key=order)
+
+
+def completion_map(*, depth, method, width, fraction, draws, scale):
+    r"""Complete 50 × 50 matrices of rank three with one form of network, at three rates.
 
     Parameters
     ----------
@@ -53,28 +160,31 @@ def completion_map(*, depth, method, width, fraction, scale):
         Of the layers; 50 if it is the full one.
     fraction : float
         Share of entries observed.
+    draws : int
+        Of the matrix and of the entries.
     scale : float
         :math:`\varepsilon`.
 
     Returns
     -------
     dict
-        The settings, and ``runs``: for each of three draws of the matrix and of the entries, and
+        The settings, and ``runs``: for each draw, ``seed``, and
         each rate (as a share of :func:`~lecturelib.deep_matrix_completion.limiting_rate`), the
         ``steps`` until the error at all entries was below 0.01, or null, and both errors at the
-        end, once the one at the observed entries is below 5e-4 or after 10 000 steps; infinite
+        end, once the one at the observed entries is below 5e-4 or after 6000 steps; infinite
         ones if the descent diverged.
 
     Examples
     --------
-    >>> row = completion_map(depth=2, method="narrow", width=6, fraction=0.4, scale=1e-8)
+    >>> form = {"depth": 2, "method": "narrow", "width": 6, "fraction": 0.4, "draws": 1}
+    >>> row = completion_map(**form, scale=1e-8)
     >>> len(row["runs"]), max(run["steps"] for run in row["runs"]) < 1000
-    (6, True)
+    (3, True)
     """
     runs = []
     form = {"method": method} | ({} if method == "full" else {"width": width})
-    for seed in range(3):
-        for rate in (0.3, 0.7):
+    for seed in range(draws):
+        for rate in RATES:
             generator = torch.Generator().manual_seed(seed)
             target = low_rank_matrix(
                 (50, 50), 3, singular_values=[12, 10, 8], generator=generator, dtype=F64
@@ -89,7 +199,7 @@ def completion_map(*, depth, method, width, fraction, scale):
                     depth=depth,
                     lr=rate * limiting_rate(12.0, fraction, depth=depth),
                     scale=scale,
-                    steps=10_000,
+                    steps=6000,
                     tol=5e-4,
                     test=observe(target, 1.0),
                     every=10,
@@ -102,8 +212,8 @@ def completion_map(*, depth, method, width, fraction, scale):
                 pass
             row = {"seed": seed, "rate": rate, "steps": steps}
             runs.append(row | {"train_error": errors[0], "test_error": errors[1]})
-    settings = {"depth": depth, "method": method, "width": width}
-    return settings | {"fraction": fraction, "scale": scale, "runs": runs}
+    settings = {"depth": depth, "method": method, "width": width, "fraction": fraction}
+    return settings | {"draws": draws, "scale": scale, "runs": runs}
 
 
 def completion_width(*, depth, width):
@@ -161,14 +271,37 @@ def completion_width(*, depth, width):
     return row
 
 
-PENALTIES = (1e-8, 1e-4, 1e-3, 1e-2, 1e-1)
+SQUARES = (
+    {"penalty": 1e-8},
+    {"penalty": 1e-4},
+    {"penalty": 1e-2},
+    {"penalty": 1e-1},
+    {"penalty": 1e-8, "continuation": 0.8},
+)
 PEERS = {
-    "least squares, rank 5": [{"rank": 5, "penalty": penalty} for penalty in PENALTIES],
-    "least squares, rank 8": [{"rank": 8, "penalty": penalty} for penalty in PENALTIES],
-    "soft-impute": [{"penalty": 0.01}],
-    "compressed": [{"scale": scale} for scale in (0.1, 0.03, 0.01)],
-    "full": [{"scale": scale} for scale in (0.03, 0.01)],
+    "least squares, rank 5": [{"rank": 5} | own for own in SQUARES],
+    "least squares, rank 8": [{"rank": 8} | own for own in SQUARES],
+    "least squares, held out": [{"penalty": 1e-8, "continuation": 0.8}],
+    "soft-impute": [{"penalty": penalty} for penalty in (1e-3, 1e-2, 1e-1)],
+    "compressed": [{"scale": scale} for scale in (0.2, 0.1, 0.03, 0.02, 0.01, 0.005)],
+    "full": [{"scale": scale} for scale in (0.1, 0.05, 0.03, 0.01, 0.005)],
 }
+
+
+def least_squares_by_rank(seen, shape, *, generator, test, **own):
+    """Fit ranks one to eight to nine tenths of the entries, then the one that predicts the rest."""
+    back = torch.rand(len(seen), generator=generator) < 0.1
+    kept, held = seen[~back], seen[back]
+    fits = {
+        rank: alternating_least_squares(
+            kept, shape, rank=rank, steps=80, every=80, test=held, generator=generator, **own
+        )
+        for rank in range(1, 9)
+    }
+    rank = min(fits, key=lambda rank: fits[rank]["test_error"][-1])
+    return alternating_least_squares(
+        seen, shape, rank=rank, steps=300, tol=1e-5, generator=generator, test=test, **own
+    )
 
 
 def completion_peer(*, method, fraction, seed):
@@ -176,8 +309,11 @@ def completion_peer(*, method, fraction, seed):
 
     Parameters
     ----------
-    method : {"least squares, rank 5", "least squares, rank 8", "soft-impute", "compressed", "full"}
-        The networks have three layers and the automatic rate, :math:`\hat r` = 8 and
+    method : str
+        ``"least squares, rank 5"``, told the rank; ``"least squares, rank 8"``, told no more than
+        that; ``"least squares, held out"``, which tries ranks from one to eight and takes the one
+        that predicts a tenth of the entries best; ``"soft-impute"``; the networks ``"compressed"``
+        and ``"full"`` with three layers and the automatic rate, :math:`\hat r` = 8 and
         :math:`\gamma` = 1.
     fraction : float
         Share of entries observed.
@@ -187,44 +323,59 @@ def completion_peer(*, method, fraction, seed):
     Returns
     -------
     dict
-        The settings and ``runs``: for each penalty or :math:`\varepsilon`, the ``test_error`` at
-        the end, and the ``seconds`` (of a core's time, that of records included) until it was below
-        1e-3, or null.
+        The settings and ``runs``: for each penalty or :math:`\varepsilon`, the ``setting``, its
+        number, the ``test_error`` at the end, and the ``seconds`` (of a core's time, that of
+        records included) until it was below 1e-3, or null.
 
     Examples
     --------
-    >>> row = completion_peer(method="least squares, rank 5", fraction=0.3, seed=0)
-    >>> len(row["runs"]), row["runs"][0]["test_error"] < 1e-6
-    (5, True)
+    >>> row = completion_peer(method="least squares, held out", fraction=0.3, seed=0)
+    >>> len(row["runs"]), row["runs"][0]["test_error"] < 1e-3
+    (1, True)
     """
     runs = []
-    for own in PEERS[checks.choice("method", method, PEERS)]:
+    for number, own in enumerate(PEERS[checks.choice("method", method, PEERS)]):
         generator = torch.Generator().manual_seed(seed)
         strengths = [19.9, 16.3, 13.8, 11.6, 9.9]
         target = low_rank_matrix(
             (100, 100), 5, singular_values=strengths, generator=generator, dtype=F64
         )
         seen = observe(target, fraction, generator=generator)
-        shared = {"test": observe(target, 1.0), "generator": generator, "tol": 1e-5}
-        shared |= {"metrics": {"clock": lambda _: time.process_time()}}
+        shared = {"test": observe(target, 1.0), "generator": generator} | own
+        clock = {"metrics": {"clock": lambda _: time.process_time()}, "tol": 1e-5}
         start = time.process_time()
         if method == "soft-impute":
-            shared |= {"rank": 60, "continuation": 0.97, "steps": 1500, "every": 10}
-            run = soft_impute(seen, target.shape, **own, **shared)
+            shared |= {"rank": 40, "continuation": 0.97, "steps": 2000, "every": 10}
+            run = soft_impute(seen, target.shape, **shared, **clock)
         elif method in ("compressed", "full"):
-            shared |= {"rank": 8, "method": method, "steps": 8000, "every": 10}
-            run = complete(seen, target.shape, **own, **shared)
+            shared |= {"rank": 8, "method": method, "steps": 15_000, "every": 10}
+            run = complete(seen, target.shape, **shared, **clock)
+        elif method == "least squares, held out":
+            run = least_squares_by_rank(seen, target.shape, **shared, metrics=clock["metrics"])
         else:
-            run = alternating_least_squares(seen, target.shape, **own, **shared, steps=300)
+            run = alternating_least_squares(seen, target.shape, **shared, steps=300, **clock)
         there = (run["test_error"] < 1e-3).nonzero()
         seconds = run["clock"][there[0]].item() - start if len(there) else None
-        row = {"seconds": seconds, "test_error": run["test_error"][-1].item()}
-        runs.append(own | row)
+        row = {"setting": number, "seconds": seconds}
+        runs.append(own | row | {"test_error": run["test_error"][-1].item()})
     return {"method": method, "fraction": fraction, "seed": seed, "runs": runs}
 
 
+# What each method may choose from by held-back pixels.
+PIXEL_SETTINGS = {
+    "L = 2": [{"rank": rank, "scale": eps} for rank in (10, 20, 30) for eps in (0.1, 0.03, 0.01)],
+    "L = 3": [
+        {"rank": rank, "scale": eps} for rank in (10, 20, 30) for eps in (0.6, 0.45, 0.3, 0.2)
+    ],
+    "least squares": [
+        {"rank": rank, "penalty": penalty} for rank in (8, 12, 16, 20) for penalty in (1, 1.5, 2, 3)
+    ],
+    "soft-impute": [{"penalty": penalty} for penalty in (0.5, 1, 1.5, 2, 3)],
+}
+
+
 def completion_pixels(*, dataset, seed):
-    r"""Complete the pixels of images, one image per row, half of them missing, by five methods.
+    r"""Complete the pixels of images, one image per row, half of them missing, by four methods.
 
     Parameters
     ----------
@@ -235,17 +386,18 @@ def completion_pixels(*, dataset, seed):
 
     Returns
     -------
-    dict of str to float
-        Relative error at the hidden pixels: ``"mean of all"`` and ``"pixel's mean"``; networks of
-        two and of three layers (:math:`\hat r` = 10, a start with a product of size 0.001, the
-        automatic rate), least squares and soft-impute, each stopped, and given its penalty, by a
-        tenth of the visible pixels that were held back.
+    dict
+        The settings; the relative errors at the hidden pixels of ``"mean of all"`` and of
+        ``"pixel's mean"``; and ``runs``: by method (networks of two and of three layers with the
+        automatic rate, least squares, soft-impute) a list with one entry for each setting, its
+        ``held`` error at a tenth of the visible pixels that were held back, where it is smallest
+        on the way, and the ``hidden`` error there.
 
     Examples
     --------
-    >>> errors = completion_pixels(dataset="digits", seed=0)
-    >>> max(errors, key=errors.get), errors["L = 2"] < errors["L = 3"]
-    ('mean of all', True)
+    >>> row = completion_pixels(dataset="digits", seed=0)  # doctest: +SKIP
+    >>> min(row["runs"]["L = 2"], key=lambda run: run["held"])["scale"]  # doctest: +SKIP
+    0.03
     """
     images = load(dataset).inputs.flatten(1).double()
     generator = torch.Generator().manual_seed(seed)
@@ -259,34 +411,32 @@ def completion_pixels(*, dataset, seed):
         gap = (estimate - images)[hidden]
         return (gap.norm() / images[hidden].norm()).item()
 
+    shared = {"test": held, "metrics": {"hidden": lambda factors: at_hidden(end_to_end(factors))}}
+
+    def solve(method, own):
+        own = own | shared | {"generator": torch.Generator().manual_seed(seed)}
+        if method == "least squares":
+            return alternating_least_squares(kept, images.shape, **own, steps=30)
+        if method == "soft-impute":
+            return soft_impute(kept, images.shape, rank=40, **own, steps=120, every=2)
+        own |= {"depth": 2, "steps": 400} if method == "L = 2" else {"steps": 1200}
+        return complete(kept, images.shape, **own, every=10)
+
+    runs = {}
+    for method, choices in PIXEL_SETTINGS.items():
+        for own in choices:
+            run = solve(method, own)
+            when = run["test_error"].argmin()
+            ends = {"held": run["test_error"][when].item(), "hidden": run["hidden"][when].item()}
+            runs.setdefault(method, []).append(own | ends)
     own_mean = images.masked_fill(hidden, 0).sum(0) / (~hidden).sum(0).clamp(min=1)
-    errors = {
+    return {
+        "dataset": dataset,
+        "seed": seed,
         "mean of all": at_hidden(images[~hidden].mean().expand_as(images)),
         "pixel's mean": at_hidden(own_mean.expand_as(images)),
+        "runs": runs,
     }
-    shared = {"test": held, "generator": generator}
-    shared |= {"metrics": {"hidden": lambda factors: at_hidden(end_to_end(factors))}}
-
-    def stopped(*runs):
-        ends = ((run["test_error"].min(), run["test_error"].argmin(), run) for run in runs)
-        _, when, run = min(ends, key=lambda end: end[0])
-        return run["hidden"][when].item()
-
-    for depth, steps in ((2, 250), (3, 1500)):
-        own = {"rank": 10, "depth": depth, "scale": 1e-3 ** (1 / depth), "steps": steps}
-        run = complete(kept, images.shape, **own, **shared, every=steps // 50)
-        errors[f"L = {depth}"] = stopped(run)
-    errors["least squares"] = stopped(
-        *(
-            alternating_least_squares(
-                kept, images.shape, rank=rank, penalty=penalty, steps=12, **shared
-            )
-            for rank, penalty in ((8, 1), (12, 2), (12, 4))
-        )
-    )
-    own = {"rank": 30, "penalty": 0.5, "steps": 60, "every": 2}
-    errors["soft-impute"] = stopped(soft_impute(kept, images.shape, **own, **shared))
-    return errors
 
 
 def completion_regime(*, setting, gamma):
@@ -401,9 +551,19 @@ EXPERIMENTS = (
         name="completion-map",
         cell=completion_map,
         grid=tuple(
-            {"depth": depth, "method": method, "width": width, "fraction": fraction, "scale": scale}
-            for fraction, forms in ((0.25, FORMS), (0.2, FORMS[:1]))
-            for depth, scales in STARTS.items()
+            {
+                "depth": depth,
+                "method": method,
+                "width": width,
+                "fraction": fraction,
+                "draws": draws,
+                "scale": scale,
+            }
+            for fraction, draws, forms, starts in (
+                (0.25, 3, FORMS, STARTS),
+                (0.2, 9, FORMS[:1], SCARCE),
+            )
+            for depth, scales in starts.items()
             for method, width in forms
             for scale in scales
         ),
@@ -417,6 +577,11 @@ EXPERIMENTS = (
             for method in PEERS
             for seed in range(3)
         ),
+    ),
+    Experiment(
+        name="completion-pixels",
+        cell=completion_pixels,
+        grid=tuple({"dataset": "digits", "seed": seed} for seed in range(3)),
     ),
     Experiment(
         name="completion-regimes",

@@ -33,7 +33,9 @@ CALLS = {
         topic.complete(seen(), (8, 7), rank=2, lr=0.01, steps=1).predict,
         {"rows": torch.tensor([0, 7]), "cols": torch.tensor([6, 0])},
     ),
-    "alternating_least_squares": routine(topic.alternating_least_squares, penalty=0.1),
+    "alternating_least_squares": routine(
+        topic.alternating_least_squares, penalty=0.1, continuation=0.9
+    ),
     "complete": routine(
         topic.complete,
         lr=0.01,
