@@ -455,8 +455,8 @@ claims.table(heads, rows, digits=3)
 
 # %%
 lost = {r: three[r]["test"] - three[None]["test"] for r in RANKS}
-claims.check("lowrank-rank-ten", lost[10].mean(), above=-0.03, control=lost[1].mean())
-claims.check("lowrank-rank-one", lost[1].mean(), below=-0.1, control=lost[10].mean())
+claims.check("lowrank-rank-ten", lost[10].mean(), above=-0.06, control=lost[1].mean())
+claims.check("lowrank-rank-one", lost[1].mean(), below=-0.08, control=lost[10].mean())
 half = times[3]["step"][times[3]["ranks"].index(1000)] / times[3]["step"][0]
 claims.check("lowrank-time", three[10]["step"], below=0.4, control=half)
 
@@ -475,9 +475,9 @@ ax.set(ylabel="test accuracy")
 plt.show()
 
 # %% [markdown]
-# Rank 10, with a sixth of the parameters, comes close to the full network, and rank 20 closer. Below, accuracy falls,
-# at rank 1 by a third of all images. (The slide loses four points there. It has more images and averages over three
-# data sets; how long it trained it does not say.)
+# Rank 10, with a sixth of the parameters, is two points behind the full network, and rank 20 one point. Below,
+# accuracy falls, at rank 1 by more than a quarter of all images. (The slide loses four points there. It has more
+# images and averages over three data sets; how long it trained it does not say.)
 #
 # Operations fall most. Of the layers that stay, the first one needs only two products in a step, not three. Parameters
 # fall a little less, as the outer layers stay. Memory falls less again, because of the activations. And *time falls
@@ -751,16 +751,19 @@ for way in WAYS:
     rows[name] = [str(amount[way]), *(100 * score[s, way].mean() for s in SHIFTS)]
 claims.table(["trained", *SHIFTS], rows, digits=3)
 
+
 # %%
-over_last = {
-    s: (score[s, ("LoRA", 16)] - score[s, ("last layer", None)]).mean() for s in SHIFTS
-}
+def ahead(shift, way, rival):
+    """By how much one way is right more often than another, mean over the seeds."""
+    return (score[shift, way] - score[shift, rival]).mean()
+
+
+pair = ("LoRA", 16), ("last layer", None)
 claims.check(
-    "lowrank-lora", over_last["turned"], above=0.1, control=over_last["upright"]
+    "lowrank-lora", ahead("turned", *pair), above=0.06, control=ahead("upright", *pair)
 )
-scratch = {s: score[s, ("from scratch", None)] for s in SHIFTS}
-gain = (score["upright", ("LoRA", 4)] - scratch["upright"]).mean()
-none = (score["turned", ("last layer", None)] - scratch["turned"]).mean()
+pair = ("LoRA", 4), ("from scratch", None)
+gain, none = ahead("upright", *pair), ahead("turned", *pair)
 claims.check("lowrank-pretraining", gain, above=0.05, control=none)
 
 
@@ -821,13 +824,15 @@ explore(
 )
 
 # %% [markdown]
-# Read the table row by row. The first row says how much of the shift the network bears by itself. In the column
-# *upright* it knows most of what it needs: the last layer alone does well, a few updates do a little better, and a
-# network that starts from nothing with 200 images falls behind. There pretraining is worth something.
+# Read the table column by column. The first row says how much of the shift the network bears by itself. *Upright* it
+# knows most of what it needs. The last layer alone does as well as small updates do, within what three seeds can tell,
+# and a network that starts from nothing with 200 images falls twelve points behind. There pretraining is worth
+# something.
 #
-# A mirrored or a turned digit needs other *features*, which the last layer cannot make. Updates of low rank can, the
-# more the higher their rank. And a network that may move everything can, too, even from a random start. So the cross
-# in the figure is a warning: where the old knowledge does not fit, it is worth little. The fair question is never
+# A digit on its side needs other *features*, and the last layer cannot make them: 57 %. Updates make some, more the
+# higher their rank, and are right in 67 to 71 %. But a network that starts from nothing has 78 %. Mirrored digits lie
+# between. There updates of rank 8 do what neither rival can, 81 % against 74 and 73. So the cross in the figure is a
+# warning: where the old knowledge does not fit, it is worth little or less than nothing. The fair question is never
 # "how good is LoRA?" but "how much better than the last layer, and than starting again?".
 #
 # A step saves less than the count of trained parameters says. The frozen layers still have to be run, forwards and,
@@ -1070,7 +1075,8 @@ claims.table(["99 %", "50 %", "of"], rows)
 # falls less, and has to be measured.
 #
 # A transformer learns new digits with updates of a few directions. Where the shift is small the last layer does nearly
-# as well, and where it is large starting again is a rival. Compare with both before you praise a method.
+# as well, where it is large starting again does better, and between the two the updates are ahead. Compare with both
+# before you praise a method.
 #
 # The slides' table mixes a network with two hidden layers and one with three; between networks that match more is
 # saved.
