@@ -29,6 +29,7 @@ __all__ = [
     "completion_scale",
     "completion_width",
     "grouped",
+    "mask_limit",
     "summary",
 ]
 
@@ -37,8 +38,8 @@ F64 = torch.float64
 # Starts for each depth, such that the best one is not at an edge.
 STARTS = {
     2: (1e-3, 1e-6, 1e-10, 1e-15, 1e-20, 1e-30),
-    3: (0.3, 0.1, 0.07, 0.05, 0.03, 0.01, 0.005),
-    4: (1.0, 0.7, 0.5, 0.3, 0.2, 0.15, 0.1),
+    3: (2.0, 1.0, 0.3, 0.1, 0.07, 0.05, 0.03, 0.01, 0.005),
+    4: (1.3, 1.0, 0.7, 0.5, 0.3, 0.2, 0.15, 0.1),
 }
 
 # The same where entries are scarce.
@@ -145,6 +146,46 @@ def best(groups, key="steps"):
         return found if taken < math.inf else 0, -taken, -error
 
     return max(((setting, *summary(runs, key)) for setting, runs in groups.items()), key=order)
+
+
+def mask_limit(target, seen, *, depth):
+    r"""Compute the rate from which descent leaves a completed matrix, for the given places.
+
+    Parameters
+    ----------
+    target : LowRankMatrix
+        The matrix.
+    seen : Observations
+        Its observed entries.
+    depth : int
+        Number L of layers, all of one size at the solution.
+
+    Returns
+    -------
+    float
+        :math:`\eta`: two over the curvature, the largest eigenvalue of
+        :math:`G \mapsto \Omega \odot \sum_l A_l G B_l` with :math:`A_l = W_{L:l+1}
+        W_{L:l+1}^\top` and :math:`B_l = W_{l-1:1}^\top W_{l-1:1}`, by 200 products.
+
+    Examples
+    --------
+    >>> target = low_rank_matrix((9, 9), 1, singular_values=[8.0], dtype=F64)
+    >>> all_seen = mask_limit(target, observe(target, 1.0), depth=3)
+    >>> round(all_seen / limiting_rate(8.0, 1.0, depth=3), 6)
+    1.0
+    """
+    U, S, Vh = torch.linalg.svd(target.dense())
+    mask = torch.zeros_like(U @ Vh)
+    mask[seen.rows, seen.cols] = 1
+    powers = [S ** (2 * layer / depth) for layer in range(1, depth)]
+    left = [(U * power) @ U.mT for power in powers[::-1]] + [torch.eye(len(U), dtype=F64)]
+    right = [torch.eye(len(Vh), dtype=F64)] + [(Vh.mT * power) @ Vh for power in powers]
+    G, curvature = mask, math.inf
+    for _ in range(200):
+        image = mask * sum(A @ G @ B for A, B in zip(left, right, strict=True))
+        curvature = image.norm()
+        G = image / curvature
+    return 2 / curvature.item()
 
 
 def completion_map(*, depth, method, width, fraction, draws, scale):
