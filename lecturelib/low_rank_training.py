@@ -148,13 +148,16 @@ class LoRALinear(nn.Module):
     merged : bool
         Whether the update is part of ``base.weight`` at the moment. It is saved in the
         ``state_dict`` and loaded from there, so that no update is counted twice.
+    factor : float
+        :math:`\alpha / r`, saved and loaded as well.
 
     Raises
     ------
     TypeError, ValueError
         If the base is no linear layer, or the rank or :math:`\alpha` is out of range.
     RuntimeError
-        If a merged layer is called in training mode: its factors would have no gradient.
+        If a merged layer is used in training mode: its factors would have no gradient. In
+        evaluation mode it computes, and they have none.
 
     References
     ----------
@@ -184,8 +187,14 @@ class LoRALinear(nn.Module):
 
     @property
     def weight(self):
-        """The weight with its update, shape (d_out, d_in)."""
-        return self.base.weight if self.merged else self.base.weight + self.factor * self.B @ self.A
+        """The weight with its update, shape (d_out, d_in); attention reads it, and no more."""
+        if not self.merged:
+            return self.base.weight + self.factor * self.B @ self.A
+        if self.training and torch.is_grad_enabled():
+            raise RuntimeError(
+                "a merged layer is not trained: call unmerge() to go on training, eval() to use it"
+            )
+        return self.base.weight
 
     @property
     def bias(self):
@@ -195,26 +204,22 @@ class LoRALinear(nn.Module):
     def forward(self, inputs):
         """Return the outputs, shape (…, d_out), of inputs (…, d_in)."""
         inputs = _checked_inputs(self, inputs)
-        if not self.merged:
-            update = functional.linear(functional.linear(inputs, self.A), self.B)
-            return self.base(inputs) + self.factor * update
-        if self.training and torch.is_grad_enabled():
-            raise RuntimeError(
-                "a merged layer is not trained: call unmerge() to go on training, eval() to use it"
-            )
-        return self.base(inputs)
+        if self.merged:
+            return functional.linear(inputs, self.weight, self.bias)
+        update = functional.linear(functional.linear(inputs, self.A), self.B)
+        return self.base(inputs) + self.factor * update
 
     def extra_repr(self):
         """Say the size of the update."""
         return f"rank={len(self.A)}, factor={self.factor:g}, merged={self.merged}"
 
     def get_extra_state(self):
-        """Return whether the layer is merged, for its ``state_dict``: a 0-d tensor."""
-        return torch.tensor(self.merged)
+        """Return for a ``state_dict`` two numbers: whether the layer is merged, its factor."""
+        return torch.tensor([self.merged, self.factor], dtype=torch.float64)
 
     def set_extra_state(self, state):
-        """Take from a ``state_dict`` whether its weight is merged."""
-        self.merged = bool(state)
+        """Take from a ``state_dict`` whether its weight is merged, and by which factor."""
+        self.merged, self.factor = bool(state[0]), float(state[1])
 
     @torch.no_grad()
     def merge(self):

@@ -43,7 +43,7 @@ ADAPTED = tuple(
     for name in ("self_attn.out_proj", "linear1", "linear2")
 )
 RATES = {
-    "full": (1e-3, 3e-3, 1e-2),
+    "full": (1e-3, 3e-3, 1e-2, 3e-2),
     "last layer": (1e-2, 3e-2, 1e-1),
     "LoRA": (3e-3, 1e-2, 3e-2),
     "from scratch": (3e-3, 1e-2, 3e-2),
@@ -82,7 +82,8 @@ def learned_directions(
         The settings; ``directions`` that hold 99 % of the change of each of three hidden layers of
         width 256, at the end; ``start``, those of the random start itself; ``last``, those of the
         third layer after 1, 3, 10 epochs and at the end; its ``rank``, singular values of the
-        change above 0.0001 of the largest; and the ``share`` of its square in the first K of them.
+        change above 0.0001 of the largest; the ``share`` of its square in the first K of them; and
+        the directions that hold 90, 99 and 99.9 % of it, ``by_share``.
 
     Examples
     --------
@@ -114,11 +115,12 @@ def learned_directions(
         "last": energy_rank(values[2])[1:].tolist(),
         "rank": int((values[2][-1] > 1e-4 * values[2][-1, 0]).sum()),
         "share": float(squares[:classes].sum() / squares.sum()),
+        "by_share": [int(energy_rank(values[2][-1], share)) for share in (0.9, 0.99, 0.999)],
     }
 
 
-def rank_and_classes(*, classes, rank, seed, passes=30):
-    """Train a normalised perceptron on digits, its last two hidden layers of one rank.
+def rank_and_classes(*, classes, rank, seed, batch_norm=True, passes=30):
+    """Train a perceptron on digits, its last two hidden layers of one rank.
 
     Parameters
     ----------
@@ -128,6 +130,8 @@ def rank_and_classes(*, classes, rank, seed, passes=30):
         Of the last two of three hidden layers of width 256; None for full layers.
     seed : int
         Of the start and of the order of the batches.
+    batch_norm : bool, optional
+        Whether its layers are normalised.
     passes : int, optional
         Over the images of all ten digits; fewer classes have fewer images and are passed over more
         often, so that all networks take about equally many steps.
@@ -146,7 +150,7 @@ def rank_and_classes(*, classes, rank, seed, passes=30):
     data, new = load_standardized("digits")
     few, new_few = data.labels < classes, new.labels < classes
     torch.manual_seed(seed)
-    net = MLP([64, 256, 256, 256, classes], batch_norm=True)
+    net = MLP([64, 256, 256, 256, classes], batch_norm=batch_norm)
     if rank is not None:
         factorize_layers(net, rank, INNER)
     own = {"epochs": 10 * passes // classes, "lr": 0.05, "weight_decay": 5e-4, "every": []}
@@ -155,6 +159,7 @@ def rank_and_classes(*, classes, rank, seed, passes=30):
         "classes": classes,
         "rank": rank,
         "seed": seed,
+        "batch_norm": batch_norm,
         "test": float(accuracy(net, new.inputs[new_few], new.labels[new_few])),
         "train": float(accuracy(net, data.inputs[few], data.labels[few])),
     }
@@ -235,6 +240,7 @@ def slide_network(*, data, hidden, rank, seed, epochs=6, width=2000):
         "hidden": hidden,
         "rank": rank,
         "seed": seed,
+        "epochs": epochs,
         "parameters": cost.parameters,
         "step_flops": cost.step_flops,
         "memory": cost.memory,
@@ -243,7 +249,7 @@ def slide_network(*, data, hidden, rank, seed, epochs=6, width=2000):
     }
 
 
-def step_times(*, hidden, ranks, repeats=15, width=2000, d_in=784):
+def step_times(*, hidden, ranks, trial=0, repeats=10, width=2000, d_in=784):
     """Time a training step and a forward pass, dense and factorised networks in turns.
 
     Parameters
@@ -252,6 +258,8 @@ def step_times(*, hidden, ranks, repeats=15, width=2000, d_in=784):
         Hidden layers; all but the first are factorised.
     ranks : sequence of int
         Of these layers; the dense network is timed in the same turns.
+    trial : int, optional
+        A number of the measurement, and the seed of the networks.
     repeats : int, optional
         Turns, after two that are not counted.
     width, d_in : int, optional
@@ -260,9 +268,9 @@ def step_times(*, hidden, ranks, repeats=15, width=2000, d_in=784):
     Returns
     -------
     dict
-        ``hidden``; ``ranks``, None first, for full layers; and for each the least seconds of a
-        ``step`` with a batch of 128 (forwards, backwards, update with momentum), of a forward pass
-        with ``batch`` 128 and of one image (``one``), on one thread.
+        ``hidden`` and ``trial``; ``ranks``, None first, for full layers; and for each the least
+        seconds of a ``step`` with a batch of 128 (forwards, backwards, update with momentum), of a
+        forward pass with ``batch`` 128 and of one image (``one``), on one thread.
 
     Examples
     --------
@@ -270,7 +278,7 @@ def step_times(*, hidden, ranks, repeats=15, width=2000, d_in=784):
     >>> row["ranks"], len(row["step"]), min(row["one"]) > 0
     ([None, 1], 2, True)
     """
-    torch.manual_seed(0)
+    torch.manual_seed(trial)
     inputs, labels = torch.randn(128, d_in), torch.arange(128) % 10
     ranks = [None, *ranks]
     nets = [_slide_mlp(d_in, hidden, rank, width) for rank in ranks]
@@ -302,7 +310,7 @@ def step_times(*, hidden, ranks, repeats=15, width=2000, d_in=784):
     finally:
         torch.set_num_threads(threads)
     least = {name: [float(f"{min(values):.4g}") for values in many] for name, many in taken.items()}
-    return {"hidden": hidden, "ranks": ranks, **least}
+    return {"hidden": hidden, "ranks": ranks, "trial": trial, **least}
 
 
 def shifted_task(shift, per_class=20):
@@ -464,7 +472,12 @@ def _directions_grid():
         {"fixed_head": True},
         {"linear_tail": 1, "fixed_head": True},
     ]
-    return (*plain, *({"classes": 10, "seed": s} | other for other in others for s in range(5)))
+    two = [{"classes": 2, "seed": s, "batch_norm": True} for s in range(5)]
+    return (
+        *plain,
+        *two,
+        *({"classes": 10, "seed": s} | other for other in others for s in range(5)),
+    )
 
 
 EXPERIMENTS = (
@@ -475,6 +488,10 @@ EXPERIMENTS = (
         tuple(
             {"classes": k, "rank": r, "seed": s}
             for k, r, s in product((2, 3, 5, 10), (None, 1, 2, 3, 5, 10), range(3))
+        )
+        + tuple(
+            {"classes": 10, "rank": r, "seed": s, "batch_norm": False}
+            for r, s in product((None, 5, 10, 20), range(3))
         ),
     ),
     Experiment(
@@ -487,9 +504,20 @@ EXPERIMENTS = (
         ),
     ),
     Experiment(
+        "lowrank-longer",
+        slide_network,
+        tuple(
+            {"data": "mnist-test", "hidden": 3, "rank": r, "seed": s, "epochs": 24}
+            for r, s in product((1, 10), range(3))
+        ),
+    ),
+    Experiment(
         "lowrank-time",
         step_times,
-        tuple({"hidden": h, "ranks": (1, 2, 5, 10, 20, 100, 500, 1000)} for h in (2, 3)),
+        tuple(
+            {"hidden": h, "ranks": (1, 10, 20, 100, 500, 1000), "trial": t}
+            for h, t in product((2, 3), range(3))
+        ),
     ),
     Experiment(
         "lowrank-vit",
