@@ -6,7 +6,13 @@ import pytest
 import torch
 from helpers import F64, product, source
 
-from lecturelib.deep_matrix_completion import complete, low_rank_matrix, observe
+from lecturelib.deep_matrix_completion import (
+    Observations,
+    complete,
+    limiting_rate,
+    low_rank_matrix,
+    observe,
+)
 from lecturelib.experiments import deep_matrix_completion as runs
 from lecturelib.experiments.deep_matrix_completion import (
     best,
@@ -236,3 +242,25 @@ def test_the_limit_of_a_mask_is_that_of_its_curvature(depth):
     jacobian = torch.cat([end.flatten(1) for end in ends], dim=1)
     expected = 2 / torch.linalg.matrix_norm(jacobian, 2).item() ** 2
     assert mask_limit(target, seen, depth=depth) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_column_seen_in_full_lowers_the_limit_below_the_automatic_rate():
+    """As the notes of ``complete`` and ``limiting_rate`` say; two layers feel it most."""
+    target = low_rank_matrix(
+        (50, 50), 2, singular_values=[8.0, 6.0], generator=source(0), dtype=F64
+    )
+    seen = observe(target, 0.1, generator=source(1))
+    others = seen[seen.cols != 7]
+    column = observe(target, 1.0)
+    column = column[column.cols == 7]
+    parts = zip(vars(others).values(), vars(column).values(), strict=True)
+    uneven = Observations(*(torch.cat(pair) for pair in parts))
+    ratios = []
+    for places in (seen, uneven):
+        share = len(places) / 2500
+        mask = torch.zeros(50, 50, dtype=F64)
+        mask[places.rows, places.cols] = places.values
+        strength = torch.linalg.matrix_norm(mask, 2).item() / share
+        automatic = limiting_rate(strength, share, depth=2) / 2
+        ratios.append(automatic / mask_limit(target, places, depth=2))
+    assert ratios[0] < 1 and ratios[1] > 1.3 * ratios[0]
