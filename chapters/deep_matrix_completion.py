@@ -832,15 +832,21 @@ claims.check("completion-kwon", by_kwon, below=1e-3, control=too_large)
 # That is an average over masks. For a given mask some direction is seen more often, and the true limit is lower. How
 # much lower, for our 50 × 50 matrix and five masks? `mask_limit` takes the curvature there.
 
+
 # %%
-rows = {}
-for L in (2, 3, 4):
-    for share in (0.2, 0.25, 0.5):
-        masks = [observe(small, share, generator=generator) for _ in range(5)]
-        average = limiting_rate(STRENGTHS[0], share, depth=L)
-        limits = [mask_limit(small, seen, depth=L) / average for seen in masks]
-        rows.setdefault(f"L = {L}", []).append(sum(limits) / 5)
+def over_average(share, L):
+    """Limits for five masks over the average one."""
+    masks = [observe(small, share, generator=generator) for _ in range(5)]
+    average = limiting_rate(STRENGTHS[0], share, depth=L)
+    return [mask_limit(small, seen, depth=L) / average for seen in masks]
+
+
+limits = {(L, p): over_average(p, L) for L in (2, 3, 4) for p in (0.2, 0.25, 0.5, 1.0)}
+rows = {
+    f"L = {L}": [sum(limits[L, p]) / 5 for p in (0.2, 0.25, 0.5)] for L in (2, 3, 4)
+}
 claims.table(["20% seen", "25%", "50%"], rows)
+claims.check("completion-limit", limits[2, 0.25], below=0.87, control=limits[2, 1.0])
 
 # %% [markdown]
 # The fewer the entries and the layers, the lower: from a quarter of the entries by a fifth for three and four layers and
@@ -941,6 +947,11 @@ told, wide = steps_of("compressed, 6", 0.03), steps_of("full", 0.07)
 claims.check("completion-narrow", narrow / told, above=1.2, control=larger / told)
 behind = tiny / steps_of("full", 0.01)
 claims.check("completion-narrow-best", larger / wide, 1, rel=0.25, control=behind)
+thin, thick = (
+    [run["test_error"] for run in tried(3, *FORMS[label])[1.0, 0.7]]
+    for label in ("narrow, 3", "full")
+)
+claims.check("completion-thin", thin, below=0.015, control=thick)
 
 # %% [markdown]
 # At one $\varepsilon$ the lectures are right. From $0.03$ three full layers need 480 steps, the compressed ones a tenth
@@ -1117,6 +1128,14 @@ claims.table(["seed 0", "seed 1", "seed 2"], rows, digits=3)
 over_mean = {name: np.divide(rows[name], rows["pixel's mean"]) for name in names}
 learned = [over_mean[name] for name in names[2:]]
 claims.check("completion-digits", learned, below=0.95, control=over_mean[names[0]])
+small_start = [
+    run["hidden"] / two
+    for trial, two in zip(PIXELS, rows["L = 2"], strict=True)
+    for run in trial["runs"]["L = 3"]
+    if (run["rank"], run["scale"]) == (10, 0.2)
+]
+apart = np.divide(rows["L = 3"], rows["L = 2"])
+claims.check("completion-digits-depth", apart, 1, rel=0.05, control=small_start)
 
 # %% [markdown]
 # All four beat the pixel's mean, and none is exact, as there is nothing exact to find. Two layers are first, ahead of
