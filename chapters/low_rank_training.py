@@ -78,8 +78,8 @@ from lecturelib.records import recorded
 from lecturelib.training import accuracy, train
 
 use_style()
-torch.set_num_threads(1)  # networks this small lose more to waiting than they gain
 seed_everything(0)
+torch.set_num_threads(1)  # networks this small lose more to waiting than they gain
 
 # %% [markdown]
 # (sec-lr-small)=
@@ -129,18 +129,19 @@ claims.table(["first", "second", "% in the first"], rows, digits=3)
 # They lose the singular values beyond the first $r$.*
 #
 # Here is a matrix that you can look at. A linear classifier of digits with $8 \times 8$ pixels has a $10 \times 64$
-# matrix, ten rows that are pictures: bright where a pixel speaks for the digit. Move the rank. With rank one all ten
-# are multiples of *one* picture. With rank nine nothing is lost, as the mean of the rows says nothing about the
-# classes: the rows have been centred, and ten centred rows have rank nine.
+# matrix, ten rows that are pictures: purple where a pixel speaks for the digit, orange where it speaks against it.
+# Move the rank. With rank one all ten are multiples of *one* picture. With rank nine nothing is lost. Adding one
+# picture to all ten rows adds the same number to all ten scores, so the rows may be centred, and ten centred rows have
+# rank nine.
 
 # %%
 data, new = load_standardized("digits")
 inputs, labels = data.inputs, data.labels
 
 
-def linear_classifier(rank=None):
+def linear_classifier(rank=None, seed=0):
     """Train a linear classifier of digits to its end, of a given rank."""
-    seed_everything(0)
+    seed_everything(seed)
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     if rank:
         factorize_layers(net, {"1": rank})
@@ -158,11 +159,16 @@ for r in range(1, 10):
     thin = factorize_layers(copy.deepcopy(linear), {"1": r})
     cut[r] = float(accuracy(thin, new.inputs, new.labels))
     trained_at[r] = linear_classifier(r)[1]
+SHOWN = (1, 2, 3, 5, 9)
 claims.table(
-    [f"r = {r}" for r in (1, 2, 3, 5, 9)],
-    {"cut": [cut[r] for r in (1, 2, 3, 5, 9)]}
-    | {"trained": [trained_at[r] for r in (1, 2, 3, 5, 9)]},
+    [*(f"r = {r}" for r in SHOWN), "full"],
+    {"cut": [*(cut[r] for r in SHOWN), full_accuracy]}
+    | {"trained": [*(trained_at[r] for r in SHOWN), full_accuracy]},
 )
+again = {
+    r: [linear_classifier(r, seed)[1] - cut[r] for seed in range(3)] for r in (2, 9)
+}
+claims.check("lowrank-trained", again[2], above=0.15, control=again[9])
 
 
 # %% tags=["hide-input"]
@@ -209,8 +215,8 @@ explore(
 )
 
 # %% [markdown]
-# Cut after training, a small rank loses much. *Trained* with that rank, the classifier loses less: its few pictures
-# are chosen for the task, not for being near to the old ones. That is the reason to train with thin layers, and not
+# Cut after training, a small rank loses much: at rank 2 the classifier is right in 28 %. *Trained* with rank 2 it is
+# right in 73 %, as its two pictures are chosen for the task and not for being near to the old ones. That is the reason to train with thin layers, and not
 # only to compress afterwards.
 #
 # (sec-lr-directions)=
@@ -230,9 +236,9 @@ explore(
 # We take $s = 0.99$.
 # :::
 #
-# It is the smallest rank of a matrix that approximates $\Delta$ with a relative error of at most $\sqrt{1 - s}$, here
-# 10 %. The matrix $1\;2\,/\,2\;3$ above has one direction, the identity two. A random start of our layers has about
-# two hundred.
+# It is the smallest rank of a matrix that approximates $\Delta$ with a relative error of at most $\sqrt{1 - s}$ in the
+# Frobenius norm (Eckart and Young), here 10 %. The matrix $1\;2\,/\,2\;3$ above has one direction, the identity two. A
+# random start of our second and third layer has about two hundred.
 #
 # {term}`Weight decay` is off for this measurement. It shrinks the random start in all its directions, and that would
 # count as a change of full rank.
@@ -240,13 +246,13 @@ explore(
 # %%
 layers = {f"hidden {i + 1}": lambda net, i=i: net.hidden[i][0].weight for i in range(3)}
 updates = {}
-for normalised in (False, True):
+for normal in (False, True):
     seed_everything(0)
-    net = MLP([64, 256, 256, 256, 10], batch_norm=normalised)
+    net = MLP([64, 256, 256, 256, 10], batch_norm=normal)
     own = {"epochs": 30, "lr": 0.05, "metrics": layers, "every": [0, 30]}
     history = train(net, inputs, labels, **own)
     for layer in layers:
-        name = layer + (", normalised" if normalised else "")
+        name = layer + (", normalised" if normal else "")
         updates[name] = update_singular_values(history[layer])[-1]
 counted = {name: [energy_rank(values)] for name, values in updates.items()}
 claims.table(["directions"], counted)
@@ -255,44 +261,36 @@ claims.table(["directions"], counted)
 # One run is one run. The record has five seeds for each of $K = 2, 3, 5, 10$. The table shows their means.
 
 # %%
-runs = recorded("lowrank-directions").values
-plain = [
-    r for r in runs if not (r["batch_norm"] or r["linear_tail"] or r["fixed_head"])
-]
-normal = [r["directions"] for r in runs if r["batch_norm"]]
+PLAIN = {"batch_norm": False, "linear_tail": 0, "fixed_head": False}
+PLAIN |= {"optimizer": "sgd", "lr": 0.05}
+
+
+def recorded_runs(classes=10, **changed):
+    """The five recorded runs with these settings; all others as above."""
+    wanted = PLAIN | {"classes": classes} | changed
+    values = recorded("lowrank-directions").values
+    return [row for row in values if wanted.items() <= row.items()]
+
+
 CLASSES = [2, 3, 5, 10]
-found = {
-    k: torch.tensor([r["directions"] for r in plain if r["classes"] == k])
-    for k in CLASSES
+found = {k: torch.tensor([r["directions"] for r in recorded_runs(k)]) for k in CLASSES}
+normalised = {
+    k: torch.tensor([r["directions"] for r in recorded_runs(k, batch_norm=True)])
+    for k in (2, 10)
 }
 means = torch.stack([found[k].double().mean(0) for k in CLASSES], 1)
-spread = torch.tensor(normal)
-starts = torch.tensor([r["start"] for r in plain])
 claims.table(
     [f"K = {k}" for k in CLASSES],
     {f"hidden {i + 1}": means[i].tolist() for i in range(3)},
 )
-claims.show("ten digits, normalised, layers 1 to 3", spread.double().mean(0))
-claims.show("a random start, layers 1 to 3", starts.double().mean(0))
 
 # %%
 above_k = torch.cat([found[k][:, 2] - k for k in CLASSES])
-claims.check(
-    "lowrank-directions", above_k, above=-1.5, below=3.5, control=spread[:, 2] - 10
-)
+no_match = torch.cat([normalised[k][:, 2] - k for k in (2, 10)])
+claims.check("lowrank-directions", above_k, above=-0.5, below=2.5, control=no_match)
 more = torch.cat([found[k][:, 0] - found[k][:, 2] for k in CLASSES])
-claims.check("lowrank-shallower", more, above=0, control=spread[:, 0] - spread[:, 2])
-second = torch.stack([found[k][:, 1] for k in (2, 5, 10)]).diff(dim=0)
-at_start = torch.stack(
-    [
-        torch.tensor([r["start"][1] for r in plain if r["classes"] == k])
-        for k in (2, 5, 10)
-    ]
-).diff(dim=0)
-claims.check("lowrank-classes", second, above=3, control=at_start)
-throughout = [r["last"] for r in plain if r["classes"] == 10]
-claims.check("lowrank-throughout", throughout, below=50, control=starts[:, 2])
-claims.check("lowrank-norm", spread[:, 2], above=40, control=found[10][:, 2])
+turned = normalised[10][:, 0] - normalised[10][:, 2]
+claims.check("lowrank-shallower", more, above=0, control=turned)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lr-updates", "caption": "Left: singular values of what 30 epochs on ten digits have added to each hidden layer (one run, the first 60), relative to the largest; the vertical line is at $K = 10$. Right: number of directions that hold 99 % of the change, by number of classes, five seeds each; the dotted line is $K$. Crosses: the last hidden layer with batch normalisation."}, "image": {"alt": "Left, singular values on a logarithmic axis. That of the third hidden layer drops sharply after the tenth value, that of the second bends there, that of the first falls smoothly; with batch normalisation the third layer's fall slowest of all. Right, number of directions over 2, 3, 5 and 10 classes: circles for the third hidden layer stay close to the dotted line at K, squares for the second lie above it, triangles for the first highest. Crosses for the normalised network lie far above them."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.4))
@@ -312,16 +310,57 @@ for i, marker in enumerate("^so"):
         CLASSES, means[i], marker + "-", color=COLOURS[i], label=f"hidden {i + 1}"
     )
 cross = {"color": COLOURS[3], "markersize": 7, "markeredgewidth": 2}
-right.plot([10] * len(spread), spread[:, 2], "x", **cross, label="hidden 3, normalised")
+for k, label in ((2, None), (10, "hidden 3, normalised")):
+    right.plot([k] * 5, normalised[k][:, 2], "x", **cross, label=label)
 right.plot(CLASSES, CLASSES, ":", color="0.3", label="K")
 right.set(xlabel="classes K", ylabel="directions", xticks=CLASSES)
 right.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# In the last hidden layer learning ten digits takes ten directions in all five runs, after one epoch somewhat more.
-# Two digits take three or four. The layers below take more, the earlier the more. The first one has only as many
-# directions to begin with as the images have pixels that vary.
+# In the last hidden layer learning ten digits takes ten directions in all five runs, and two digits take three or four.
+# The layers below take more, the earlier the more. The first one can have at most 61, the pixels that vary.
+#
+# How firm is that number? It depends on three things that we have held. One is the share $s$: in the figure the
+# singular values drop after the tenth, but they do not end there. Another is the rate of the descent, and the third is
+# the method. So here are ten digits again, last hidden layer, for five ways to train and three shares, and how much of
+# the squared change lies in the first ten directions.
+
+# %%
+WAYS_TO_TRAIN = {
+    "SGD, rate 0.01": {"lr": 0.01},
+    "SGD, rate 0.05": {},
+    "SGD, rate 0.2": {"lr": 0.2},
+    "Adam, rate 0.001": {"optimizer": "adam", "lr": 0.001},
+    "SGD 0.05, normalised": {"batch_norm": True},
+}
+rows, first_ten, at_99 = {}, {}, {}
+for name, changed in WAYS_TO_TRAIN.items():
+    five = recorded_runs(**changed)
+    by_share = torch.tensor([r["by_share"] for r in five]).double()
+    first_ten[name] = torch.tensor([r["share"] for r in five])
+    at_99[name] = by_share[:, 1]
+    rows[name] = [*by_share.mean(0), 100 * first_ten[name].mean()]
+claims.table(["90 %", "99 %", "99.9 %", "% in ten"], rows, digits=3)
+slow, plain, fast, adaptive, normal = WAYS_TO_TRAIN
+random = [torch.linalg.svdvals(nn.Linear(256, 256).weight).square() for _ in range(5)]
+chance = [(values[:10].sum() / values.sum()).item() for values in random]
+claims.check(
+    "lowrank-share", torch.cat([*first_ten.values()]), above=0.5, control=chance
+)
+tails = torch.cat([at_99[name] for name in (fast, adaptive, normal)])
+short = torch.cat([at_99[name] for name in (slow, plain)])
+claims.check("lowrank-tail", tails, above=20, control=short)
+
+# %% [markdown]
+# All five learn the digits. In each of them ten directions hold most of the change, 84 % at the least, where ten
+# directions of a random matrix hold 14 %. But the *tail* behind them is made by how one trains. At four times the rate
+# it takes 35 to 50 directions to reach 99 %, by Adam nearly 80, with batch normalisation more than
+# 70. So "about $K$ directions" is a statement about 90 % of a change, and about 99 % only for plain descent
+# at a small rate.
+#
+# (The theorem that the chapter opened with allows $2K$ directions. It holds for the whole path and for whitened inputs.
+# Here $K$ suffice, for most of the change; [The law of parsimony](law_of_parsimony.ipynb) compares the two counts.)
 #
 # ### Why so few?
 #
@@ -353,41 +392,41 @@ plt.show()
 # :::
 #
 # Two things break the bound in our network. The classifier moves. And a ReLU multiplies $\delta_i^L$ by zeros and ones
-# that differ from sample to sample. How much do they break? The record has all four combinations, with five seeds. We
-# count the rank, singular values above $10^{-4}$ of the largest, and the directions.
+# that differ from sample to sample. How much do they break? The record has all four combinations, by SGD at rate 0.05
+# with five seeds. We count the rank, singular values above $10^{-4}$ of the largest, and the directions.
 
 # %%
-CASES = {"no ReLU, fixed": (1, True), "no ReLU, moves": (1, False)}
-CASES |= {"ReLU, fixed": (0, True), "ReLU, moves": (0, False)}
+CASES = {
+    "no ReLU, fixed": {"linear_tail": 1, "fixed_head": True},
+    "no ReLU, moves": {"linear_tail": 1},
+    "ReLU, fixed": {"fixed_head": True},
+    "ReLU, moves": {},
+}
 ranks, few_directions = {}, {}
-for name, case in CASES.items():
-    chosen = [
-        r
-        for r in runs
-        if r["classes"] == 10
-        and not r["batch_norm"]
-        and (r["linear_tail"], r["fixed_head"]) == case
-    ]
-    ranks[name] = torch.tensor([r["rank"] for r in chosen])
-    few_directions[name] = torch.tensor([r["directions"][2] for r in chosen])
+for name, changed in CASES.items():
+    five = recorded_runs(**changed)
+    ranks[name] = torch.tensor([r["rank"] for r in five])
+    few_directions[name] = torch.tensor([r["directions"][2] for r in five])
 claims.table(
     ["rank", "directions"],
     {n: [ranks[n].double().mean(), few_directions[n].double().mean()] for n in CASES},
 )
 first, *others = ranks.values()
 claims.check("lowrank-lemma", first, 9, control=torch.cat(others))
-claims.check("lowrank-lemma-broken", torch.cat(others), above=20, control=first)
 most = torch.stack(list(few_directions.values()))
-claims.check("lowrank-lemma-directions", most, below=25, control=spread[:, 2])
+claims.check("lowrank-lemma-directions", most, below=25, control=normalised[10][:, 2])
 
 # %% [markdown]
-# The rank is $K - 1 = 9$ where the lemma applies, and jumps where it does not. The directions hardly notice. Batch
-# normalisation is another matter. With it the change of the last hidden layer spreads over many directions, the
-# crosses in {numref}`fig-lr-updates`. Keep that in mind: the update that gradient descent makes need not be the
-# smallest one that works.
+# The rank is $K - 1 = 9$ where the lemma applies, and jumps where it does not. The directions hardly notice: what the
+# ReLU and the moving classifier add is faint. Why it is faint the lemma does not say. And it says nothing of
+# normalisation, with which as many scores come down and the change still spreads, the crosses in
+# {numref}`fig-lr-updates`. On its way back through normalisation each neuron's derivative is divided by that neuron's
+# own spread, in each batch anew, so the $\delta_i^L$ leave the space of the lemma. Keep that in mind: the update that
+# training makes need not be the smallest one that works.
 #
-# *In short: below the classifier a network learns in about as many directions as it has classes, because only that
-# many come down from above. A ReLU and a moving classifier add a faint tail, normalisation a heavy one.*
+# *In short: most of what a layer below the classifier learns lies in about as many directions as there are classes.
+# Below a fixed classifier and without a ReLU that is a theorem. How long the tail is, is decided by the rate, the
+# method and normalisation.*
 
 # %% [markdown]
 # (sec-lr-factorised)=
@@ -418,23 +457,31 @@ for name, model in {"full": net, "rank 10": thin}.items():
 # of Adam and three seeds for each rank. We had only MNIST's 10 000 test images at hand, so we split *them*, even
 # numbers to train on and odd ones to test on. Accuracies are therefore lower than with all 60 000.
 #
-# The table compares five things. Parameters. The floating-point operations of one step on 128 images, forwards and
+# The table compares six things. Parameters. The floating-point operations of one step on 128 images, forwards and
 # backwards, as PyTorch's own counter has them. Memory for parameters, their gradients, one momentum buffer, and what
 # the backward pass has to remember. Time of a step on one thread of our machine, as a share of the full network's,
-# measured in turns with it. And accuracy on new images.
+# measured in turns with it, a mean of three measurements. And the share of training and of new images that the network
+# gets right. Memory and time are those of SGD with momentum; Adam, which we trained by, keeps one buffer more.
 
 # %%
 table = recorded("lowrank-table").values
-times = {row["hidden"]: row for row in recorded("lowrank-time").values}
+timed = recorded("lowrank-time").values
+TIMED = timed[0]["ranks"]
+
+
+def time_shares(hidden, what="step"):
+    """Time as a share of the full network's: three measurements (rows) of all ranks."""
+    seconds = torch.tensor([row[what] for row in timed if row["hidden"] == hidden])
+    return seconds / seconds[:, :1]
 
 
 def entry(hidden, rank):
     """What the records know of one network: costs, time shares and accuracies."""
     mine = [r for r in table if (r["hidden"], r["rank"]) == (hidden, rank)]
-    seconds, which = times[hidden], times[hidden]["ranks"].index(rank)
-    shares = {n: seconds[n][which] / seconds[n][0] for n in ("step", "batch", "one")}
     scores = {n: torch.tensor([r[n] for r in mine]) for n in ("test", "train")}
-    return mine[0] | shares | scores
+    if rank in TIMED:
+        scores["time"] = time_shares(hidden)[:, TIMED.index(rank)]
+    return mine[0] | scores
 
 
 RANKS = (None, 20, 10, 5, 2, 1)
@@ -443,22 +490,35 @@ two = {rank: entry(2, rank) for rank in (None, 10, 1)}
 rows = {}
 for hidden, networks in ((3, three), (2, two)):
     for rank, e in networks.items():
-        rows[f"{hidden} layers, {f'r = {rank}' if rank else 'full'}"] = [
-            e["parameters"] / 1e6,
-            e["step_flops"] / 1e9,
-            e["memory"] / 2**20,
-            100 * e["step"],
-            100 * e["test"].mean(),
-        ]
-heads = ["M param", "GFLOP", "MiB", "time %", "right %"]
+        if "time" in e:
+            rows[f"{hidden} layers, {f'r = {rank}' if rank else 'full'}"] = [
+                e["parameters"] / 1e6,
+                e["step_flops"] / 1e9,
+                e["memory"] / 2**20,
+                100 * e["time"].mean(),
+                100 * e["train"].mean(),
+                100 * e["test"].mean(),
+            ]
+heads = ["M param", "GFLOP", "MiB", "time %", "train %", "new %"]
 claims.table(heads, rows, digits=3)
 
 # %%
 lost = {r: three[r]["test"] - three[None]["test"] for r in RANKS}
-claims.check("lowrank-rank-ten", lost[10].mean(), above=-0.06, control=lost[1].mean())
-claims.check("lowrank-rank-one", lost[1].mean(), below=-0.08, control=lost[10].mean())
-half = times[3]["step"][times[3]["ranks"].index(1000)] / times[3]["step"][0]
-claims.check("lowrank-time", three[10]["step"], below=0.4, control=half)
+claims.check("lowrank-rank-ten", lost[10], above=-0.04, control=lost[2])
+longer = {
+    r: torch.tensor(
+        [x["test"] for x in recorded("lowrank-longer").values if x["rank"] == r]
+    )
+    for r in (1, 10)
+}
+full = three[None]["test"].mean()
+caught_up = longer[10].mean() - full
+claims.check("lowrank-longer", caught_up, above=-0.01, control=lost[10].mean())
+claims.show("rank 1 after 24 passes", longer[1])
+ten, thousand = (time_shares(3)[:, TIMED.index(r)] for r in (10, 1000))
+claims.check("lowrank-time", ten, below=0.4, control=thousand)
+work = three[10]["step_flops"] / three[None]["step_flops"]
+claims.check("lowrank-time-operations", ten / work, above=1.15, control=thousand)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lr-accuracy", "caption": "MNIST, 5000 images: test accuracy with the last two of three hidden layers of width 2000 factorised, three seeds (markers) and their mean (line). Dashed: the mean with all layers full. Below each rank, the number of parameters."}, "image": {"alt": "Accuracy over the ranks 1, 2, 5, 10 and 20. It rises steeply from rank 1 to 2, less to 5, and from rank 10 on lies near the dashed line of the full network."}}
 fig, ax = plt.subplots(figsize=(6, 3.2))
@@ -475,19 +535,25 @@ ax.set(ylabel="test accuracy")
 plt.show()
 
 # %% [markdown]
-# Rank 10, with a sixth of the parameters, is two points behind the full network, and rank 20 one point. Below,
-# accuracy falls, at rank 1 by more than a quarter of all images. (The slide loses four points there. It has more
-# images and averages over three data sets; how long it trained it does not say.)
+# After six passes rank 10, with a sixth of the parameters, is two points behind the full network, and rank 20 one
+# point. Below, accuracy falls, at rank 1 by more than a quarter of all images. But the training images tell why: rank 1
+# has not fitted *them* either. A factorised layer starts as the best approximation of a random matrix, and a rank-one
+# approximation of a random matrix is small. So the signal is faint at the start, and learning is late. After 24 passes
+# rank 10 is where the full network was after six, and rank 1 is right in 82 %. What looked like a price in accuracy is,
+# at rank 10, a price in passes.
 #
-# Operations fall most. Of the layers that stay, the first one needs only two products in a step, not three. Parameters
-# fall a little less, as the outer layers stay. Memory falls less again, because of the activations. And *time falls
-# less than operations do*, on our machine.
+# You can train one of these networks yourself, in half a minute without any file: import `slide_network` from
+# `lecturelib.experiments.low_rank_training` and call `slide_network(data="digits", hidden=3, rank=10, seed=0)`. With
+# `data="mnist"` it downloads all of MNIST.
 #
-# Why is time a law of its own? A large product keeps the processor busy with multiplications. A thin one is over
-# before it has got going, and each of the two has to be started. A single image is a case apart. There even a full
-# layer only waits for its weights, and what counts is how many there are to fetch. Move the rank in the next figure.
-# At $r = 1000$ the two thin products have exactly as many numbers as the matrix that they replace, and little is
-# saved.
+# Operations fall most, to 13 %. Of the layers that stay, the first one needs only two products in a step, not three.
+# Parameters fall less, as the outer layers stay, and memory less again, because of the activations. What of *time*? It
+# falls to 17 %, about as parameters do, and less than operations.
+# At rank 10 nine tenths of the operations that remain belong to the first layer, which nobody has factorised. What is
+# added to them is what operations do not count: many small products have to be started, activations computed, weights
+# updated. A single image is a case apart. There even a full layer only waits for its weights, and what counts is how
+# many there are to fetch. Move the rank in the next figure. At $r = 1000$ the two thin products have exactly as many
+# numbers as the matrix that they replace, and nothing is saved.
 
 
 # %% tags=["hide-input"]
@@ -499,28 +565,26 @@ def inner_costs(hidden, rank):
     return first + inner + last, 3 * (first + inner + last) - first
 
 
+def prices(hidden, r):
+    """Shares of the full network, by name."""
+    counted = zip(inner_costs(hidden, r), inner_costs(hidden, None), strict=True)
+    shares = dict(
+        zip(["weights", "operations, step"], [a / b for a, b in counted], strict=True)
+    )
+    names = {"step": "time, step", "batch": "time, 128 images", "one": "time, 1 image"}
+    for what, name in names.items():
+        shares[name] = time_shares(hidden, what)[:, TIMED.index(r)].mean().item()
+    return shares
+
+
 def draw_price(hidden, r):
-    i = times[hidden]["ranks"].index(r)
-    shares = [
-        a / b
-        for a, b in zip(inner_costs(hidden, r), inner_costs(hidden, None), strict=True)
-    ]
-    shares += [
-        times[hidden][n][i] / times[hidden][n][0] for n in ("step", "batch", "one")
-    ]
-    names = [
-        "weights",
-        "operations, step",
-        "time, step",
-        "time, 128 images",
-        "time, 1 image",
-    ]
+    shares = prices(hidden, r)
     fig, ax = plt.subplots(figsize=(6, 2.3))
     colours = [COLOURS[0]] * 2 + [COLOURS[1]] * 3
-    bars = ax.barh(names, shares, color=colours, hatch=["", "", "//", "//", "//"])
-    ax.bar_label(
-        bars, [f"{100 * share:.0f} %" for share in shares], padding=3, fontsize=8
-    )
+    hatches = ["", "", "//", "//", "//"]
+    bars = ax.barh(list(shares), list(shares.values()), color=colours, hatch=hatches)
+    percent = [f"{100 * share:.0f} %" for share in shares.values()]
+    ax.bar_label(bars, percent, padding=3, fontsize=8)
     ax.axvline(1, color="0.3", linestyle="--", linewidth=1)
     ax.set(xlim=(0, 1.6), xlabel="share of the full network")
     ax.invert_yaxis()
@@ -528,18 +592,8 @@ def draw_price(hidden, r):
 
 
 def describe_price(hidden, r):
-    i = times[hidden]["ranks"].index(r)
-    step, one = (
-        100 * times[hidden][n][i] / times[hidden][n][0] for n in ("step", "one")
-    )
-    weights_, work = (
-        100 * a / b
-        for a, b in zip(inner_costs(hidden, r), inner_costs(hidden, None), strict=True)
-    )
-    return (
-        f"{hidden} hidden layers, rank {r}: {weights_:.0f} % of the weights, {work:.0f} % of the operations of a "
-        f"step, {step:.0f} % of its time, {one:.0f} % of the time for one image."
-    )
+    said = [f"{name} {100 * share:.0f} %" for name, share in prices(hidden, r).items()]
+    return f"{hidden} hidden layers, rank {r}, as a share of the full network: {', '.join(said)}."
 
 
 explore(
@@ -547,7 +601,7 @@ explore(
     name="lr-price",
     alt=describe_price,
     caption="What a network of width 2000 with factorised inner layers costs, as a share of the full one. Plain bars "
-    "are counted, hatched ones were timed on one thread of one machine.",
+    "are counted, hatched ones are means of three timings on one thread of one machine.",
     labels={"hidden": "Hidden layers", "r": "Rank"},
     start={"hidden": 3, "r": 10},
     hidden=[2, 3],
@@ -574,10 +628,12 @@ explore(
 # layers of full rank have 9.59 M. So the first row is another network than the others. Between networks that match,
 # the saving is larger than the table says.
 #
-# {claim}`The memory column <lowrank-table-cost>` is between 72 and 73 bytes per parameter in all three rows, so no
-# part of it is for activations. The FLOPs follow neither: from the first row to the second they fall by 1.4, weights
+# {claim}`The memory column <lowrank-table-cost>` is between 72 and 73 bytes per parameter in all three rows, so at most
+# two MiB are for activations. The FLOPs follow neither: from the first row to the second they fall by 1.4, weights
 # by 3.35 or, between networks that match, by 5.7. {claim}`Accuracies <lowrank-table-accuracy>` are averages over
-# three data sets, quoted here. Our table above has both networks, each with itself.
+# three data sets, quoted here. Our table above has both networks, each with itself. The slide also says that all this
+# comes "without harming the performance". Its own table loses half a point at rank 10. Ours loses two points after six
+# passes, and has made up for them after 24.
 # :::
 
 
@@ -597,12 +653,6 @@ claims.check("lowrank-table-two", weights(small) / 1e6, 5.588)
 claims.check("lowrank-table-three", weights(large) / 1e6, 9.588)
 off = torch.tensor(low) - torch.tensor([1.67, 1.59])
 claims.check("lowrank-table-low", off, 0, abs=0.007)
-bytes_each = torch.tensor([0.376 / 5.588, 0.113 / low[0], 0.108 / low[1]])
-bytes_each *= 2**30 / 1e6
-claims.check("lowrank-table-memory", bytes_each, 72.5, abs=0.5)
-falls = torch.tensor([1.65 / 1.17, 5.588 / low[0], 9.588 / low[0]])
-falls -= torch.tensor([1.41, 3.35, 5.75])
-claims.check("lowrank-table-flops", falls, 0, abs=0.01)
 
 # %% [markdown]
 # (sec-lr-classes)=
@@ -610,45 +660,56 @@ claims.check("lowrank-table-flops", falls, 0, abs=0.01)
 #
 # *The rank $r$ of factorization should correspond to class number $K$, and relaxed in shallower layers*, says the
 # slide. {numref}`fig-lr-updates` is one reason to believe it. Here is a test on the small digits: train on the first
-# $K$ of them, with the last two hidden layers of rank $r$, for all pairs of $K$ and $r$. The network has width 256 and
-# batch normalisation, which spreads its change over many directions. If few suffice here, they suffice in the harder
-# case.
+# $K$ of them, with the last two hidden layers of rank $r$, for all pairs of $K$ and $r$, with equally many steps for
+# all. The network has width 256 and batch normalisation. Its change needs seventy directions for 99 %. So the question
+# is whether the rank that training *uses* is the rank that it *needs*.
 
 # %%
 TRIED = (1, 2, 3, 5, 10)
-grid_runs = recorded("lowrank-classes").values
 
 
-def mean_of(k, r, what):
-    return torch.tensor(
-        [x[what] for x in grid_runs if (x["classes"], x["rank"]) == (k, r)]
-    ).mean()
+def scores_of(k, r, what="test", normal=True):
+    """Accuracies of the three recorded networks with this rank."""
+    wanted = {"classes": k, "rank": r, "batch_norm": normal}
+    values = recorded("lowrank-classes").values
+    return torch.tensor([row[what] for row in values if wanted.items() <= row.items()])
 
 
-drop = {
-    (k, r): float(mean_of(k, None, "test") - mean_of(k, r, "test"))
-    for k in CLASSES
-    for r in TRIED
-}
+def drop(k, r):
+    """Accuracy lost against the full network, mean of three seeds."""
+    return float(scores_of(k, None).mean() - scores_of(k, r).mean())
+
+
 claims.table(
     [f"K = {k}" for k in CLASSES],
-    {f"r = {r}: points lost": [100 * drop[k, r] for k in CLASSES] for r in TRIED},
+    {f"r = {r}: points lost": [100 * drop(k, r) for k in CLASSES] for r in TRIED},
 )
-enough = [drop[k, r] for k in (5, 10) for r in TRIED if r >= k]
-claims.check("lowrank-enough", enough, below=0.035, control=[drop[5, 1], drop[10, 1]])
-claims.check("lowrank-too-little", drop[10, 1], above=0.12, control=max(enough))
-fits, fits_not = mean_of(10, 2, "train"), mean_of(10, 1, "train")
+enough, little = [drop(5, 5), drop(5, 10), drop(10, 10)], [drop(5, 2), drop(10, 3)]
+claims.check("lowrank-enough", enough, below=0.017, control=little)
+fits, fits_not = scores_of(10, 2, "train"), scores_of(10, 1, "train")
 claims.check("lowrank-fits", fits, above=0.93, control=fits_not)
-claims.check("lowrank-fits-not", fits_not, below=0.93, control=fits)
+unnormalised = {
+    r: 100 * (scores_of(10, None, normal=False) - scores_of(10, r, normal=False)).mean()
+    for r in (5, 10, 20)
+}
+claims.show(
+    "ten digits, not normalised, points lost at r = 5, 10, 20", *unnormalised.values()
+)
 
 # %% [markdown]
-# For five and ten digits nothing is lost from rank $K$ on. Somewhat below $K$ a few points are lost, far below it
-# many. So $K$ is a safe choice, not a sharp one. For two digits every rank will do. (That column rises and falls by
-# three points, as only some eighty test images show these two digits.)
+# A tenth of the directions that training uses is what it needs. For five and for ten digits less than a point is lost
+# from rank $K$ on, somewhat below $K$ a few points, far below it many. For two digits every rank will do.
 #
-# {term}`Neural collapse` says why $K$ should be enough. In the end the {term}`features <feature>` of $K$ classes are
-# $K$ points, and after centring they span $K - 1$ dimensions ([Neural collapse](neural_collapse.ipynb)). A smaller rank
-# can still fit the training digits. At rank 2 it almost does, and what is lost is accuracy on new ones.
+# Do not take $K$ for more than it is. *Without* normalisation rank 10 lost more than a point on these digits, and on
+# MNIST above it lost two until it was trained longer. So $K$ is the place where the large losses end.
+#
+# {term}`Neural collapse` suggests where this number comes from. In the end the {term}`features <feature>` of $K$
+# classes are $K$ points, which after centring span $K - 1$ dimensions ([Neural collapse](neural_collapse.ipynb)). A
+# thinner layer can still keep $K$ points apart: ten points fit in a plane, though not at equal distances. At rank 2
+# the training digits are fitted to 98 %, and thirteen points are lost on new ones.
+#
+# *In short: layers can be thin from the first step. Large losses end near rank $K$. Parameters, operations and memory
+# can be counted beforehand; time, passes and accuracy have to be measured.*
 #
 # (sec-lr-lora)=
 # ## Adapting a trained network
@@ -664,8 +725,10 @@ claims.check("lowrank-fits-not", fits_not, below=0.93, control=fits)
 # does the same operations as the old one. (The slide has no $\alpha$; with $\alpha = r$, our default, there is none.)
 #
 # LoRA was made for transformers, so here is one: the book's vision transformer, with two blocks of width 32, for
-# $8 \times 8$ pixels. Give it the digits to know, and then mirrored digits to learn, twenty of each. `add_lora` takes
-# ranks as `factorize_layers` does: one for all, or one for each name.
+# $8 \times 8$ pixels. Give it the digits to know, and then, as a first try, mirrored digits to learn, twenty of each.
+# `add_lora` takes ranks as `factorize_layers` does: one for all, or one for each name. The six names in `ADAPTED` are
+# the output of attention and both layers of the perceptron in each of two blocks. All else is frozen then, so we thaw
+# the classifier.
 
 # %%
 seed_everything(0)
@@ -676,7 +739,6 @@ few, _, mirrored = shifted_task("mirrored")
 lora = add_lora(copy.deepcopy(vit), dict.fromkeys(ADAPTED, 4))
 lora.head.requires_grad_(True)
 train(lora, *few, epochs=20, lr=1e-2, batch_size=50, **adam)
-print(*lora.blocks[0].linear1.state_dict(), sep=", ")
 claims.show(
     "mirrored digits, before and after",
     accuracy(vit, *mirrored),
@@ -684,10 +746,11 @@ claims.show(
 )
 
 # %% [markdown]
-# Now merge: add each product to its frozen weight. The outputs stay as they are. The extra operations disappear, as a
-# merged layer does nothing but what its frozen one does. A merged layer knows that it is merged. Merging it again is
-# an error, and so is training it, since its factors no longer take part. Its state is saved with the mark and loaded
-# with it.
+# Now merge: add each product to its frozen weight. In the first section $W_0$ was the identity, $B$ the column and $A$
+# the row. Before merging a layer computes $x + B (A x)$, after it $\begin{pmatrix} 2 & 2 \\ 2 & 5 \end{pmatrix} x$. The
+# outputs stay as they are, and the extra operations, 9 % of a pass, disappear. A merged layer knows that it is merged:
+# the mark and the factor $\alpha / r$ are saved with it and loaded with it. Merging it again is an error, and so is
+# using it in training mode, since its factors no longer take part; `unmerge` takes the update out again.
 
 # %%
 test_images, _ = mirrored
@@ -697,7 +760,7 @@ for name in ADAPTED:
     nn.init.zeros_(without.get_submodule(name).B)
     lora.get_submodule(name).merge()
 changed, other = ((net(test_images) - before).abs().max() for net in (lora, without))
-claims.check("lowrank-merge", changed, below=1e-3, control=other)
+claims.check("lowrank-merge", changed, below=1e-4, control=other)
 
 plain = training_cost(vit.train(), *few)
 extra = 100 * (apart.forward_flops / plain.forward_flops - 1)
@@ -718,8 +781,12 @@ for attempt in (lora.blocks[0].linear1.merge, lambda: lora.train()(test_images))
 #
 # Four ways to learn them compete. *Full*: all parameters go on from where they are. *Last layer*: a {term}`linear
 # probe`, only the classifier moves. *LoRA*: updates of rank 1 to 16 to six matrices, and the classifier. *From
-# scratch*: all parameters, from a random start. Each way chooses between two rates by 1200 other images of the new
-# kind. All numbers are means of three seeds.
+# scratch*: all parameters, from a random start. Each way chooses among three or four rates by 1200 other images of the
+# new kind, six times as many as it learns from; who has only the 200 would choose worse. Three seeds share the 200
+# images and the 397 of the test, so two or three points mean nothing.
+#
+# Whether digits lie upright or on their side cannot matter to a network that knows nothing: each patch is multiplied by
+# random numbers anyway. So the nine runs *from scratch* are one experiment, and the table pools them.
 
 # %%
 adapt = recorded("lowrank-vit").values
@@ -745,29 +812,33 @@ start = {
     )
     for s in SHIFTS
 }
+scratch = torch.cat([score[s, ("from scratch", None)] for s in SHIFTS])
 rows = {"not adapted": ["0", *(100 * start[s].mean() for s in SHIFTS)]}
-for way in WAYS:
+for way in WAYS[:-1]:
     name = way[0] if way[1] is None else f"LoRA, r = {way[1]}"
     rows[name] = [str(amount[way]), *(100 * score[s, way].mean() for s in SHIFTS)]
+rows["from scratch"] = [str(amount[WAYS[-1]]), *[100 * scratch.mean()] * 3]
 claims.table(["trained", *SHIFTS], rows, digits=3)
+claims.show("from scratch, nine runs", scratch)
 
 
 # %%
-def ahead(shift, way, rival):
-    """By how much one way is right more often than another, mean over the seeds."""
-    return (score[shift, way] - score[shift, rival]).mean()
+def over_last(shift):
+    """By how much LoRA of rank 16 is right more often than the last layer, mean of the seeds."""
+    pair = score[shift, ("LoRA", 16)], score[shift, ("last layer", None)]
+    return (pair[0] - pair[1]).mean()
 
 
-pair = ("LoRA", 16), ("last layer", None)
-claims.check(
-    "lowrank-lora", ahead("turned", *pair), above=0.06, control=ahead("upright", *pair)
-)
-pair = ("LoRA", 4), ("from scratch", None)
-gain, none = ahead("upright", *pair), ahead("turned", *pair)
-claims.check("lowrank-pretraining", gain, above=0.05, control=none)
+turned, upright = over_last("turned"), over_last("upright")
+claims.check("lowrank-lora", turned, above=0.065, control=upright)
+gain, none = (score[s, ("LoRA", 4)] - scratch.mean() for s in ("upright", "turned"))
+claims.check("lowrank-pretraining", gain, above=0.06, control=none)
 
 
 # %% tags=["hide-input"]
+YLIM = {"upright": (0.65, 0.95), "mirrored": (0.25, 0.9), "turned": (0.1, 0.9)}
+
+
 def draw_adapted(shift, r):
     images = shifted_task(shift)[2][0][:8, 0]
     fig, (ax, strip) = plt.subplots(
@@ -791,7 +862,7 @@ def draw_adapted(shift, r):
                 f" {way[0]} ", (amount[way], values.mean()), fontsize=8, ha=side
             )
     ax.axhline(start[shift].mean(), color="0.3", linestyle=":", linewidth=1)
-    ax.set(xlabel="trained parameters", ylabel="test accuracy", ylim=(0, 1))
+    ax.set(xlabel="trained parameters", ylabel="test accuracy", ylim=YLIM[shift])
     ax.set_title(
         f"rank {r}: {100 * amount['LoRA', r] / amount['full', None]:.0f} % trained"
     )
@@ -820,23 +891,59 @@ explore(
     labels={"shift": "New digits", "r": "Rank"},
     start={"shift": "mirrored", "r": 4},
     shift=list(SHIFTS),
-    r=[1, 4, 16],
+    r=[1, 2, 4, 8, 16],
 )
 
 # %% [markdown]
-# Read the table column by column. The first row says how much of the shift the network bears by itself. *Upright* it
-# knows most of what it needs. The last layer alone does as well as small updates do, within what three seeds can tell,
-# and a network that starts from nothing with 200 images falls twelve points behind. There pretraining is worth
-# something.
+# Read the table column by column. The first row says how much of the shift the network bears by itself.
 #
-# A digit on its side needs other *features*, and the last layer cannot make them: 57 %. Updates make some, more the
-# higher their rank, and are right in 67 to 71 %. But a network that starts from nothing has 78 %. Mirrored digits lie
-# between. There updates of rank 8 do what neither rival can, 81 % against 74 and 73. So the cross in the figure is a
-# warning: where the old knowledge does not fit, it is worth little or less than nothing. The fair question is never
-# "how good is LoRA?" but "how much better than the last layer, and than starting again?".
+# *Upright* it knows most of what it needs. The last layer alone is right in 85 %, updates in 85 to 88, full training in
+# 88, a network that starts from nothing in 75. Here pretraining is worth ten points, and little has to be trained to
+# have them.
 #
-# A step saves less than the count of trained parameters says. The frozen layers still have to be run, forwards and,
-# for the layers below, backwards.
+# *Turned* by a quarter the digits need other features, and the last layer cannot make them: 60 %. Updates make some, 67
+# per cent at rank 1 and 74 at rank 8, full training has 78. But a network that starts from nothing has 75. Where the old
+# knowledge does not fit it is worth little, and the cross in the last figure is a warning.
+#
+# *Mirrored* digits lie between. Updates of rank 8 and 16 are level with full training, 79 to 81 %, ahead of the last
+# layer, 74, and of a start from nothing. A quarter of the parameters does here what all of them do.
+#
+# So the fair question is never "how good is LoRA?" but "how much better than the last layer, and than starting again?".
+# (Rates matter as much: on turned digits the best one for updates was the largest that we tried.)
+#
+# And what does it cost? One step on the 200 images, for the transformer of the first try.
+
+# %%
+probe = copy.deepcopy(vit).requires_grad_(False)
+probe.head.requires_grad_(True)
+lora = add_lora(copy.deepcopy(vit), dict.fromkeys(ADAPTED, 4))
+lora.head.requires_grad_(True)
+costs = {"full": training_cost(vit.train(), *few)}
+costs |= {"LoRA, r = 4": training_cost(lora.train(), *few)}
+costs |= {"last layer": training_cost(probe.train(), *few)}
+every = {
+    "trained": 18218,
+    "step_flops": costs["full"].step_flops,
+    "memory": costs["full"].memory,
+}
+rows = {}
+for (name, cost), net in zip(costs.items(), (vit, lora, probe), strict=True):
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    shares = (
+        trained / 18218,
+        cost.step_flops / every["step_flops"],
+        cost.memory / every["memory"],
+    )
+    rows[name] = [100 * share for share in shares]
+claims.table(["% trained", "% operations", "% memory"], rows)
+
+# %% [markdown]
+# LoRA trains 13 % of the numbers, and a step still costs 72 % of the operations and 75 % of the memory: errors have to
+# pass back through the frozen layers. The last layer needs no way back. (In a model of billions of parameters memory is
+# mostly gradients and momentum of the weights, and there LoRA saves more.)
+#
+# *In short: an update of low rank costs little to keep and nothing once it is merged. Whether it is the right tool
+# depends on the shift.*
 #
 # :::{admonition} Slide check: what is in 0.33 M?
 # :class: warning slide-check
@@ -853,17 +960,7 @@ explore(
 # included. And 0.33 M more than 86.7 M would be 87.0 M, not 86.9 M. So the number does not pin the setting down. We
 # quote these accuracies; this book does not claim them.
 # :::
-
-# %%
-per_rank = 12 * 2 * 768
-claims.check("lowrank-lora-count", 2 * 8 * per_rank / 1e6, 0.295, abs=0.0005)
-claims.check("lowrank-lora-eighteen", 18 * per_rank / 1e6, 0.332, abs=0.0005)
-heads = [(768 + 1) * classes / 1e6 for classes in (10, 100)]
-claims.check("lowrank-lora-heads", heads[1] - heads[0], above=0.05)
-# The largest difference that rounds to these numbers.
-claims.check("lowrank-lora-sum", 86.95 - 86.65, below=0.325)
-
-# %% [markdown]
+#
 # ## Exercises
 #
 # :::{exercise} One direction, by hand
@@ -966,8 +1063,10 @@ for name in [None, *(f"hidden.{i}.0" for i in range(3))]:
 claims.table([f"seed {seed}" for seed in range(3)], rows, digits=3)
 
 # %% [markdown]
-# It does: the same rank hurts most in the first layer. All that the network will ever know of an image passes through
-# that layer, and two numbers are not enough.
+# It does: rank 2 leaves .64 to .73 in the first layer, .84 to .87 in the second, .88 to .91 in the third, against .93 to
+# .95 in none. In each case all that is known of an image has passed through two numbers. But in the first layer these
+# are two *linear* functions of the pixels. Further up they are functions of 256 learned features, and can be chosen
+# better.
 #
 # :::::{solution-end}
 # :::::
@@ -976,7 +1075,8 @@ claims.table([f"seed {seed}" for seed in range(3)], rows, digits=3)
 # :label: ex-lr-after
 # *Core, 40 minutes.* Train the full network on ten digits, keeping its start, and truncate afterwards: (a) the weights
 # of the second and third hidden layers to rank 5, (b) only their *changes* to rank 5, added back to the start. Compare
-# both with training at rank 5 from the beginning. What explains the difference?
+# both with training at rank 5 from the beginning. (The means that batch normalisation keeps have to be measured anew after
+# a cut.) What explains the difference?
 # :::
 #
 # :::::{solution-start} ex-lr-after
@@ -1011,9 +1111,10 @@ for seed in range(3):
 claims.table([f"seed {seed}" for seed in range(3)], rows, digits=3)
 
 # %% [markdown]
-# The weights are a random matrix of full rank plus a change of low rank. Truncating them cuts into the random part as
-# well, which the network was trained with; truncating the change does not. That is LoRA's bet: what matters is the
-# update.
+# Cutting the weights leaves .84 to .86, cutting the changes .90 to .92, training at rank 5 .91 to .94. The weights are a
+# random matrix of full rank plus a change of low rank. Truncating them cuts into the random part as well, which the
+# network was trained with; truncating the change does not. But (b) keeps a matrix of full rank: it saves what has to be
+# stored *beside* the start, not operations. That is why updates are for adapting, and factors for training small.
 #
 # :::::{solution-end}
 # :::::
@@ -1021,7 +1122,8 @@ claims.table([f"seed {seed}" for seed in range(3)], rows, digits=3)
 # :::{exercise} What full fine-tuning does
 # :label: ex-lr-tuning
 # *Core, 20 minutes.* Let the transformer of the cell above learn the mirrored digits with all its parameters. How many
-# directions have the changes of the six matrices to which we added updates? Compare with the rank 4.
+# directions have the changes of the six matrices to which we added updates? Does it depend on Adam? Compare with the
+# rank 4.
 # :::
 #
 # :::::{solution-start} ex-lr-tuning
@@ -1029,18 +1131,24 @@ claims.table([f"seed {seed}" for seed in range(3)], rows, digits=3)
 # :::::
 
 # %%
-tuned = copy.deepcopy(vit)
-train(tuned, *few, epochs=20, lr=3e-3, batch_size=50, **adam)
-rows = {}
-for name in ADAPTED:
-    pair = [net.get_submodule(name).weight.detach() for net in (vit, tuned)]
-    values = update_singular_values(pair)[-1]
-    rows[name] = [energy_rank(values), energy_rank(values, 0.5), len(values)]
-claims.table(["99 %", "50 %", "of"], rows)
+methods = {"Adam": adam | {"lr": 3e-3}, "SGD": {"lr": 0.05, "every": []}}
+rows = {name: [] for name in ADAPTED}
+for own in methods.values():
+    tuned = copy.deepcopy(vit)
+    train(tuned, *few, epochs=20, batch_size=50, **own)
+    claims.show("right", accuracy(tuned, *mirrored))
+    for name in ADAPTED:
+        pair = [net.get_submodule(name).weight.detach() for net in (vit, tuned)]
+        values = update_singular_values(pair)[-1]
+        held = values[:4].square().sum() / values.square().sum()
+        rows[name] += [energy_rank(values), 100 * held]
+claims.table(
+    [f"{m}, {n}" for m in methods for n in ("99 %", "% in four")], rows, digits=2
+)
 
 # %% [markdown]
-# Most of the directions that there are. Adam takes steps of one size in all entries, and so spreads its change more
-# than gradient descent does. Rank 4 holds about half of such a change. A change can be useful without being the one
+# By Adam 17 to 26 of the 32 directions that there are, by SGD at the same accuracy 12 to 20. So some of the spread is
+# Adam's, but not all. Four directions hold half of such a change or more. A change can be useful without being the one
 # that training makes.
 #
 # :::::{solution-end}
@@ -1048,7 +1156,7 @@ claims.table(["99 %", "50 %", "of"], rows)
 #
 # :::{exercise} Where an update is best placed
 # :label: ex-lr-vit
-# *Open.* Adapt the transformer with updates to `linear1` and `linear2` of its blocks, to `self_attn.out_proj`, to
+# *Open, an afternoon.* Adapt the transformer with updates to `linear1` and `linear2` of its blocks, to `self_attn.out_proj`, to
 # `embedding`, or to all, at equal numbers of trained parameters. Where is an update best placed, and does the answer
 # depend on the shift?
 # :::
@@ -1066,17 +1174,15 @@ claims.table(["99 %", "50 %", "of"], rows)
 # Factors of rank $r$ store and work $r (d_{\text{in}} + d_{\text{out}})$ in place of $d_{\text{in}} d_{\text{out}}$,
 # and lose the singular values beyond the first $r$.
 #
-# What training adds to a perceptron lies in few directions: close to $K$ below the classifier, more the earlier the
-# layer. For a fixed classifier without a ReLU in between, the rank is at most $K - 1$. With batch normalisation the
-# change spreads.
+# Most of what training adds to a perceptron lies in few directions: about $K$ below the classifier, more the earlier the
+# layer. For a fixed classifier without a ReLU in between, the rank is at most $K - 1$. Larger rates, Adam and
+# normalisation each add a long tail.
 #
-# Layers can be given their rank from the first step. Rank $K$ is enough for five and for ten digits, and far below $K$
-# accuracy is lost. Parameters, operations and memory fall by different factors, which can be counted beforehand. Time
-# falls less, and has to be measured.
+# Layers can be given their rank from the first step. Large losses of accuracy end near rank $K$. Parameters, operations
+# and memory fall by different factors, which can be counted beforehand; time has to be measured.
 #
 # A transformer learns new digits with updates of a few directions. Where the shift is small the last layer does nearly
-# as well, where it is large starting again does better, and between the two the updates are ahead. Compare with both
-# before you praise a method.
+# as well, and where it is large starting again is a rival. Compare with both before you praise a method.
 #
 # The slides' table mixes a network with two hidden layers and one with three; between networks that match more is
 # saved.
