@@ -148,13 +148,16 @@ class LoRALinear(nn.Module):
     merged : bool
         Whether the update is part of ``base.weight`` at the moment. It is saved in the
         ``state_dict`` and loaded from there, so that no update is counted twice.
+    factor : float
+        :math:`\alpha / r`, saved and loaded as well.
 
     Raises
     ------
     TypeError, ValueError
         If the base is no linear layer, or the rank or :math:`\alpha` is out of range.
     RuntimeError
-        If a merged layer is called in training mode: its factors would have no gradient.
+        If a merged layer is used in training mode: its factors would have no gradient. In
+        evaluation mode it computes, and they have none.
 
     References
     ----------
@@ -184,8 +187,14 @@ class LoRALinear(nn.Module):
 
     @property
     def weight(self):
-        """The weight with its update, shape (d_out, d_in)."""
-        return self.base.weight if self.merged else self.base.weight + self.factor * self.B @ self.A
+        """The weight with its update, shape (d_out, d_in); attention reads it, and no more."""
+        if not self.merged:
+            return self.base.weight + self.factor * self.B @ self.A
+        if self.training and torch.is_grad_enabled():
+            raise RuntimeError(
+                "a merged layer is not trained: call unmerge() to go on training, eval() to use it"
+            )
+        return self.base.weight
 
     @property
     def bias(self):
@@ -195,43 +204,53 @@ class LoRALinear(nn.Module):
     def forward(self, inputs):
         """Return the outputs, shape (…, d_out), of inputs (…, d_in)."""
         inputs = _checked_inputs(self, inputs)
-        if not self.merged:
-            update = functional.linear(functional.linear(inputs, self.A), self.B)
-            return self.base(inputs) + self.factor * update
-        if self.training and torch.is_grad_enabled():
-            raise RuntimeError(
-                "a merged layer is not trained: call unmerge() to go on training, eval() to use it"
-            )
-        return self.base(inputs)
+        if self.merged:
+            return functional.linear(inputs, self.weight, self.bias)
+        update = functional.linear(functional.linear(inputs, self.A), self.B)
+        return self.base(inputs) + self.factor * update
 
     def extra_repr(self):
         """Say the size of the update."""
         return f"rank={len(self.A)}, factor={self.factor:g}, merged={self.merged}"
 
     def get_extra_state(self):
-        """Return whether the layer is merged, for its ``state_dict``: a 0-d tensor."""
-        return torch.tensor(self.merged)
+        """Return for a ``state_dict`` two numbers: whether the layer is merged, its factor."""
+        return torch.tensor([self.merged, self.factor], dtype=torch.float64)
 
     def set_extra_state(self, state):
-        """Take from a ``state_dict`` whether its weight is merged."""
-        self.merged = bool(state)
+        """Take from a ``state_dict`` whether its weight is merged, and by which factor."""
+        self.merged, self.factor = bool(state[0]), float(state[1])
 
     @torch.no_grad()
     def merge(self):
-        """Add the update to the frozen weight: inference then costs what it did before."""
-        if not self.merged:
-            self.base.weight += self.factor * self.B @ self.A
-            self.merged = True
+        """Add the update to the frozen weight: inference then costs what it did before.
+
+        Raises
+        ------
+        RuntimeError
+            If it is merged already: added twice, the update would count twice.
+        """
+        if self.merged:
+            raise RuntimeError("the update is merged already: call unmerge() first")
+        self.base.weight += self.factor * self.B @ self.A
+        self.merged = True
 
     @torch.no_grad()
     def unmerge(self):
-        """Take the update out again, up to rounding."""
-        if self.merged:
-            self.base.weight -= self.factor * self.B @ self.A
-            self.merged = False
+        """Take the update out again, up to rounding.
+
+        Raises
+        ------
+        RuntimeError
+            If it is not merged.
+        """
+        if not self.merged:
+            raise RuntimeError("the update is not merged: call merge() first")
+        self.base.weight -= self.factor * self.B @ self.A
+        self.merged = False
 
 
-def factorize_layers(model, rank, which):
+def factorize_layers(model, rank, which=None):
     r"""Replace linear layers of a model by factorised ones, in place.
 
     Parameters
@@ -240,8 +259,8 @@ def factorize_layers(model, rank, which):
         Contains the layers.
     rank : int or dict of str to int
         One rank for all, or one per name.
-    which : sequence of str
-        Names of the layers as in ``model.named_modules()``.
+    which : sequence of str, optional
+        Names of the layers as in ``model.named_modules()`` (default: those that have a rank).
 
     Returns
     -------
@@ -270,6 +289,8 @@ def factorize_layers(model, rank, which):
     >>> net = factorize_layers(MLP([64, 128, 128, 10]), rank=10, which=["hidden.1.0"])
     >>> net.hidden[1][0]
     FactorizedLinear(in_features=128, out_features=128, rank=10)
+    >>> factorize_layers(net, {"hidden.0.0": 20, "head": 5}).head
+    FactorizedLinear(in_features=128, out_features=10, rank=5)
     """
     layers, ranks = _checked_layers(model, rank, which)
     factorized = {
@@ -278,7 +299,7 @@ def factorize_layers(model, rank, which):
     return _replace(model, factorized)
 
 
-def add_lora(model, rank, which, *, alpha=None):
+def add_lora(model, rank, which=None, *, alpha=None):
     r"""Freeze a model and give some of its linear layers a trained update of low rank, in place.
 
     Parameters
@@ -287,8 +308,8 @@ def add_lora(model, rank, which, *, alpha=None):
         All its parameters are frozen; thaw a new head by ``model.head.requires_grad_(True)``.
     rank : int or dict of str to int
         r of every update, or one per name.
-    which : sequence of str
-        Names of the layers as in ``model.named_modules()``.
+    which : sequence of str, optional
+        Names of the layers as in ``model.named_modules()`` (default: those that have a rank).
     alpha : float, optional
         As in :class:`LoRALinear`.
 
@@ -313,6 +334,8 @@ def add_lora(model, rank, which, *, alpha=None):
     >>> net = add_lora(MLP([64, 128, 10]), rank=2, which=["hidden.0.0"])
     >>> [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     ['hidden.0.0.A', 'hidden.0.0.B']
+    >>> len(add_lora(MLP([64, 128, 10]), {"hidden.0.0": 2, "head": 1}).head.A)
+    1
     """
     layers, ranks = _checked_layers(model, rank, which)
     alpha = None if alpha is None else checks.number("alpha", alpha, above=0)
@@ -326,6 +349,8 @@ def _checked_layers(model, rank, which):
     modules = dict(checks.module("model", model).named_modules())
     linear = [name for name, module in modules.items() if name and isinstance(module, nn.Linear)]
     expected = f"a sequence of names of linear layers of the model, which are {linear}"
+    if which is None and isinstance(rank, Mapping):
+        which = rank
     try:
         names = None if isinstance(which, str) else list(which)
     except TypeError:

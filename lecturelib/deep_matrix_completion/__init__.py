@@ -17,6 +17,7 @@ from lecturelib.deep_matrix_completion.observations import (
     observe,
 )
 from lecturelib.deep_matrix_completion.peers import alternating_least_squares, soft_impute
+from lecturelib.deep_matrix_completion.rates import limiting_rate
 
 __all__ = [
     "Completion",
@@ -25,6 +26,7 @@ __all__ = [
     "alternating_least_squares",
     "complete",
     "factorize",
+    "limiting_rate",
     "low_rank_matrix",
     "observe",
     "soft_impute",

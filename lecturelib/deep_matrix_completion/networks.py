@@ -17,6 +17,7 @@ from lecturelib.deep_linear import (
 from lecturelib.deep_matrix_completion.completion import ErrorRecorder
 from lecturelib.deep_matrix_completion.errors import errors_at, leading_vectors, normal
 from lecturelib.deep_matrix_completion.observations import Observed
+from lecturelib.deep_matrix_completion.rates import limiting_rate
 from lecturelib.device import one_thread
 
 __all__ = ["complete", "factorize"]
@@ -27,7 +28,8 @@ def complete(
     shape,
     *,
     rank=None,
-    lr,
+    width=None,
+    lr=None,
     depth=3,
     method="compressed",
     start="surrogate",
@@ -51,11 +53,16 @@ def complete(
         :math:`(d_1, d_2)`.
     rank : int, optional
         :math:`\hat r`, the guess of the rank from above, less than half of each dimension. Needed
-        by all methods but ``"full"``, which ignores it.
-    lr : float
+        by all methods but ``"full"``, which ignores it, unless there is a ``width``.
+    width : int, optional
+        Of the layers, less than each dimension, in place of a rank where it should not be
+        :math:`2 \hat r`: for ``"narrow"``, and for the start ``"surrogate"``.
+    lr : float, optional
         Learning rate :math:`\eta > 0` for the sum over the observed entries given above. A rate for
         the mean over M entries has to be divided by M, one for the mean over all entries by
-        :math:`d_1 d_2`.
+        :math:`d_1 d_2`. Default: half of :func:`limiting_rate`, with the largest singular value of
+        the observed matrix over its share of entries for that of the whole matrix. Where one row
+        or column is seen much more often than the others a smaller one is needed.
     depth : int, optional
         Number L of layers, at least 2.
     method : {"compressed", "narrow", "full"}, optional
@@ -118,7 +125,8 @@ def complete(
     multiplied out instead, as that is faster there. A full step takes :math:`O(L d^3)`.
 
     Close to a target with largest singular value :math:`\sigma` of which a share p is observed,
-    steps are stable up to about :math:`\eta = 2 / (L p\, \sigma^{2 - 2/L})`.
+    steps are stable up to about :math:`\eta = 2 / (L p\, \sigma^{2 - 2/L})`, for
+    ``factor_lr_ratio=1`` and the start ``"surrogate"``; see :func:`limiting_rate`.
 
     References
     ----------
@@ -131,32 +139,44 @@ def complete(
     >>> source = torch.Generator().manual_seed(0)
     >>> target = low_rank_matrix((60, 60), 2, singular_values=[8, 5], generator=source)
     >>> seen, test = observe(target, 0.4, generator=source), observe(target, 1.0)
-    >>> run = complete(seen, (60, 60), rank=2, lr=0.02, factor_lr_ratio=2, steps=3000, test=test)
+    >>> run = complete(seen, (60, 60), rank=2, steps=3000, test=test)
     >>> bool(run["test_error"][-1] < 1e-3), [tuple(factor.shape) for factor in run.factors]
     (True, [(4, 60), (4, 4), (60, 4)])
     """
     shape = checks.integers("shape", shape, length=2, least=1)
-    rank, lr, depth, scale = _checked_network(method, shape, rank, lr, depth, scale)
+    method = checks.choice("method", method, ["compressed", "narrow", "full"])
     start = checks.choice("start", start, ["surrogate", "gradient"])
+    if width is None:
+        width, depth, scale = _checked_network(method, shape, rank, depth, scale)
+    else:
+        if rank is not None or method == "full" or start == "gradient":
+            raise ValueError("width is for narrow and surrogate networks, in place of a rank")
+        width = checks.integer("width", width, 1, min(shape) - 1)
+        _, depth, scale = _checked_network("full", shape, None, depth, scale)
+    lr = None if lr is None else checks.number("lr", lr, above=0)
     ratio = checks.number("factor_lr_ratio", factor_lr_ratio, least=0)
     tol = None if tol is None else checks.number("tol", tol, least=0)
     generator = checks.generator("generator", generator)
     observed = Observed(observations, shape)
     recorder = ErrorRecorder(observed.norm, shape, test, steps, every, metrics)
+    if method != "compressed":
+        start, ratio = "surrogate", 1.0
+    if method != "full" or lr is None:
+        errors = errors_at(observed, 1 if method == "full" else width)
+    if lr is None:
+        share = len(observed.values) / (shape[0] * shape[1])
+        form = {"depth": depth, "start": start, "factor_lr_ratio": ratio, "scale": scale}
+        lr = limiting_rate(_strength(errors) / share, share, **form) / 2
     if method == "full":
-        layers = _orthogonal_layers(method, shape, rank, depth, scale, observed.values, generator)
+        layers = _orthogonal_layers(shape, width, depth, scale, observed.values, generator)
         network = _WideNetwork(layers, *_with_zeros(observed), lr=lr)
         with one_thread(network.small):
             return _descend(network, recorder, lr, tol)
-    errors = errors_at(observed, 2 * rank)
     with one_thread(errors.small):
         if method == "compressed":
-            chain = _compressed_start(errors, rank, depth, start, scale, generator)
+            chain = _compressed_start(errors, width, depth, start, scale, generator)
         else:
-            ratio = 1.0
-            chain = _orthogonal_layers(
-                method, shape, rank, depth, scale, observed.values, generator
-            )
+            chain = _orthogonal_layers(shape, width, depth, scale, observed.values, generator)
         return _descend(_ThinNetwork(chain, errors, lr, ratio), recorder, lr, tol)
 
 
@@ -238,12 +258,13 @@ def factorize(
     if not target.any():
         raise ValueError("target must not be zero")
     shape = tuple(target.shape)
-    rank, lr, depth, scale = _checked_network(method, shape, rank, lr, depth, scale)
+    width, depth, scale = _checked_network(method, shape, rank, depth, scale)
+    lr = checks.number("lr", lr, above=0)
     tol = None if tol is None else checks.number("tol", tol, least=0)
     generator = checks.generator("generator", generator)
     recorder = ErrorRecorder(target.norm().item(), shape, None, steps, every, metrics)
-    drawn = "full" if method == "compressed" else method
-    layers = _orthogonal_layers(drawn, shape, rank, depth, scale, target, generator)
+    drawn = min(shape) if method == "compressed" else width
+    layers = _orthogonal_layers(shape, drawn, depth, scale, target, generator)
     floor = 0.0
     if method == "compressed":
         if shape[0] != shape[1]:
@@ -254,49 +275,54 @@ def factorize(
         U = end_to_end(layers) @ V / scale**depth
         inside = U.mT @ target @ V
         floor = (target - U @ inside @ V.mT).square().sum().item()
-        network = _WideNetwork(_cores(depth, rank, scale, target), inside, frames=(V.mT, U), lr=lr)
+        network = _WideNetwork(_cores(depth, width, scale, target), inside, frames=(V.mT, U), lr=lr)
     else:
         network = _WideNetwork(layers, target, lr=lr)
     with one_thread(network.small):
         return _descend(network, recorder, lr, tol, floor)
 
 
-def _checked_network(method, shape, rank, lr, depth, scale):
-    """Return rank, rate, depth and scale, if they make a network of this form for this matrix."""
-    method = checks.choice("method", method, ["compressed", "narrow", "full"])
+def _checked_network(method, shape, rank, depth, scale):
+    """Return width, depth and scale, if they make a network of this form for this matrix."""
+    method, width = checks.choice("method", method, ["compressed", "narrow", "full"]), min(shape)
     if method != "full":
         rank = checks.integer("rank", rank, least=1)
-        if 2 * rank >= min(shape):
-            raise checks.wrong("rank", f"less than half of the dimension {min(shape)}", rank)
-    lr = checks.number("lr", lr, above=0)
-    depth = checks.integer("depth", depth, least=2)
-    return rank, lr, depth, checks.number("scale", scale, above=0)
+        if 2 * rank >= width:
+            raise checks.wrong("rank", f"less than half of the dimension {width}", rank)
+        width = 2 * rank
+    return width, checks.integer("depth", depth, least=2), checks.number("scale", scale, above=0)
 
 
-def _orthogonal_layers(method, shape, rank, depth, scale, like, generator):
-    """Draw layers as wide as the method has them."""
-    width = min(shape) if method == "full" else 2 * rank
+def _strength(errors):
+    """Return the largest singular value of the observed matrix, zeros elsewhere."""
+    with one_thread(errors.small):
+        _, right = leading_vectors(errors, 1, torch.Generator().manual_seed(0))
+        return (errors.by_rows @ right).norm().item()
+
+
+def _orthogonal_layers(shape, width, depth, scale, like, generator):
+    """Draw layers of a width."""
     widths = [shape[1], *[width] * (depth - 1), shape[0]]
     layers = init_weights(widths, scale, generator=generator, dtype=like.dtype)
     return [layer.to(like.device) for layer in layers]
 
 
-def _cores(count, rank, scale, like):
-    eye = scale * torch.eye(2 * rank, dtype=like.dtype, device=like.device)
+def _cores(count, width, scale, like):
+    eye = scale * torch.eye(width, dtype=like.dtype, device=like.device)
     return [eye.clone() for _ in range(count)]
 
 
-def _compressed_start(errors, rank, depth, start, scale, generator):
+def _compressed_start(errors, width, depth, start, scale, generator):
     like = errors.observed.values
     if start == "surrogate":
-        left, right = leading_vectors(errors, 2 * rank, generator)
-        return [scale * right.mT, *_cores(depth - 2, rank, scale, like), scale * left]
-    left, right = leading_vectors(errors, rank, generator)
+        left, right = leading_vectors(errors, width, generator)
+        return [scale * right.mT, *_cores(depth - 2, width, scale, like), scale * left]
+    left, right = leading_vectors(errors, width // 2, generator)
     # An orthogonal start pairs the leading rows with random columns and the leading columns with
     # random rows: V is taken to U, whatever it does elsewhere.
     V = torch.linalg.qr(torch.cat([right, normal(right.shape, like, generator)], dim=1)).Q
     U = torch.linalg.qr(torch.cat([normal(left.shape, like, generator), left], dim=1)).Q
-    return [V.mT, *_cores(depth, rank, scale, like), U]
+    return [V.mT, *_cores(depth, width, scale, like), U]
 
 
 def _with_zeros(observed):

@@ -18,6 +18,7 @@ def alternating_least_squares(
     *,
     rank,
     penalty=1e-8,
+    continuation=None,
     steps=100,
     tol=None,
     test=None,
@@ -36,6 +37,9 @@ def alternating_least_squares(
     penalty : float, optional
         :math:`\lambda > 0` below; a small one keeps rows with fewer than ``rank`` observations
         solvable. Where hardly enough entries are seen a larger one keeps rows from running away.
+    continuation : float, optional
+        In (0, 1): the penalty falls from the largest singular value of the observed matrix to
+        ``penalty`` by this factor per pair of solves. Default: it is the same throughout.
     steps : int, optional
         Largest number of pairs of solves.
     tol, test, every, metrics, generator
@@ -87,19 +91,21 @@ def alternating_least_squares(
     shape = checks.integers("shape", shape, length=2, least=1)
     rank = checks.integer("rank", rank, 1, min(shape))
     penalty = checks.number("penalty", penalty, above=0)
+    if continuation is not None:
+        continuation = checks.number("continuation", continuation, above=0, below=1)
     tol = None if tol is None else checks.number("tol", tol, least=0)
     generator = checks.generator("generator", generator)
     observed = Observed(observations, shape)
     recorder = ErrorRecorder(observed.norm, shape, test, steps, every, metrics)
     errors, values = SparseErrors(observed, rank), observed.values
-    ridge = penalty * torch.eye(rank, dtype=values.dtype, device=values.device)
+    eye = torch.eye(rank, dtype=values.dtype, device=values.device)
 
-    def solve(matrix, other):
+    def solve(matrix, other, weight):
         errors.hold(torch.ones_like(values))
         products = other.unsqueeze(2) * other.unsqueeze(1)
-        grams = (matrix @ products.flatten(1)).unflatten(1, (rank, rank)) + ridge
+        grams = (matrix @ products.flatten(1)).unflatten(1, (rank, rank))
         errors.hold(values)
-        roots, failed = torch.linalg.cholesky_ex(grams)
+        roots, failed = torch.linalg.cholesky_ex(grams + weight * eye)
         if failed.any():
             raise FloatingPointError(f"penalty={penalty} drowns in rounding: try a larger one")
         return torch.cholesky_solve((matrix @ other).unsqueeze(2), roots).squeeze(2)
@@ -107,13 +113,15 @@ def alternating_least_squares(
     with one_thread(errors.small):
         _, B = leading_vectors(errors, rank, generator)
         A = B.new_zeros(shape[0], rank)
+        weight = penalty if continuation is None else (errors.by_rows @ B[:, :1]).norm().item()
         for step in trange(recorder.end + 1, desc="least squares", unit="step", leave=False):
             if recorder.due(step):
                 error = recorder.record_errors(step, [B.mT, A], errors.hold_residual(A, B))
                 if step == recorder.end or (tol is not None and error <= tol):
                     return recorder.completion([B.mT, A])
-            A = solve(errors.by_rows, B)
-            B = solve(errors.by_cols, A)
+            weight = max(weight * (continuation or 1), penalty)
+            A = solve(errors.by_rows, B, weight)
+            B = solve(errors.by_cols, A, weight)
 
 
 def soft_impute(

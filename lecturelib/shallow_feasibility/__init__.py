@@ -10,8 +10,12 @@ lemma there is none if and only if the affine hull of class k meets the cone of 
 """
 
 from lecturelib.shallow_feasibility.certificates import Feasibility, verify_feasibility
-from lecturelib.shallow_feasibility.generalisation import misclassification_rate
+from lecturelib.shallow_feasibility.generalisation import (
+    best_neurons,
+    misclassification_rate,
+)
 from lecturelib.shallow_feasibility.laws import (
+    any_means_bound,
     gordon_bound,
     mean_margins,
     small_noise_bound,
@@ -25,6 +29,8 @@ __all__ = [
     "Feasibility",
     "PhaseMap",
     "ShallowNet",
+    "any_means_bound",
+    "best_neurons",
     "gordon_bound",
     "mean_margins",
     "misclassification_rate",

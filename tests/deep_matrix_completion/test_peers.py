@@ -78,6 +78,51 @@ def test_objective_of_alternating_least_squares_falls():
     assert (run["objective"][1:].diff() <= 1e-12).all()
 
 
+def test_least_squares_lowers_its_penalty_pair_by_pair():
+    """Beside a loop of runs of one pair each that are begun where the last one ended."""
+    target, seen, mask = some_problem(WIDE, rank=2)
+    known = mask * target
+    run, (first, _) = run_from_start(
+        alternating_least_squares, seen, WIDE, rank=2, penalty=0.1, continuation=0.3, steps=4
+    )
+    B, weight = first.mT, torch.linalg.matrix_norm(known, 2).item()
+    weights = []
+    for _ in range(4):
+        weight = max(0.3 * weight, 0.1)
+        weights.append(weight)
+        ridge = weight * torch.eye(2, dtype=F64)
+        A = torch.stack(
+            [
+                torch.linalg.solve((B.mT * on) @ B + ridge, B.mT @ row)
+                for row, on in zip(known, mask, strict=True)
+            ]
+        )
+        B = torch.stack(
+            [
+                torch.linalg.solve((A.mT * on) @ A + ridge, A.mT @ column)
+                for column, on in zip(known.mT, mask.mT, strict=True)
+            ]
+        )
+    assert weights[0] > weights[1] > weights[-1] == 0.1
+    close(run.factors[1], A, 1e-8)
+    close(run.factors[0], B.mT, 1e-8)
+
+
+def test_a_falling_penalty_finds_what_a_small_one_misses():
+    """As the chapter says: 15 % of the entries, hardly more than there are degrees of freedom."""
+    strengths = [19.9, 16.3, 13.8, 11.6, 9.9]
+    generator = source(0)
+    target = low_rank_matrix(
+        (100, 100), 5, singular_values=strengths, generator=generator, dtype=F64
+    )
+    seen = observe(target, 0.15, generator=generator)
+    own = {"rank": 5, "test": observe(target, 1.0), "generator": generator}
+    fixed, falling = (
+        alternating_least_squares(seen, (100, 100), continuation=c, **own) for c in (None, 0.8)
+    )
+    assert fixed["test_error"][-1] > 0.1 and falling["test_error"][-1] < 1e-3
+
+
 def dense_soft_impute(target, mask, penalty, steps):
     """Descend by proximal gradient steps of length one, from zero."""
     Z = torch.zeros_like(target)
@@ -155,6 +200,8 @@ def test_recovery_by_soft_impute():
         ("als", {"rank": 14}),
         ("als", {"penalty": 0.0}),
         ("als", {"penalty": math.nan}),
+        ("als", {"continuation": 0.0}),
+        ("als", {"continuation": 1.0}),
         ("als", {"steps": -1}),
         ("als", {"every": 0}),
         ("als", {"tol": -1.0}),

@@ -241,20 +241,23 @@ def test_a_layer_is_merged_and_back_again(dtype, alpha, bias):
     layer = adapter(0, 6, 5, 3, alpha=alpha, bias=bias, dtype=dtype).eval()
     inputs = normal(5, 9, 6).to(dtype)
     expected, weight, start = layer(inputs), layer.weight.detach(), state(layer)
-    for _ in range(2):  # the second time changes nothing
-        layer.merge()
+    layer.merge()
+    for _ in range(2):
         assert layer.merged
         close(layer.weight, weight, tolerance)
         close(layer.base.weight.detach(), weight, tolerance)
         close(layer(inputs), expected.detach(), tolerance)
+        with pytest.raises(RuntimeError, match=r"merged already: call unmerge\(\) first"):
+            layer.merge()  # and nothing is added
     assert torch.equal(layer.A, start["A"]) and torch.equal(layer.B, start["B"])
     assert trainable(layer) == ["A", "B"]
+    layer.unmerge()
     for _ in range(2):
-        layer.unmerge()
         assert not layer.merged
         close(state(layer), start, tolerance)
         close(layer(inputs), expected, tolerance)
-    layer.unmerge()
+        with pytest.raises(RuntimeError, match=r"not merged: call merge\(\) first"):
+            layer.unmerge()
     layer(inputs).sum().backward()  # and is trained again
     assert layer.A.grad.any() and layer.B.grad.any()
 
@@ -290,7 +293,7 @@ def test_a_merged_state_is_loaded_merged(trained):
     torch.save(layer.state_dict(), file)
     file.seek(0)
     saved = torch.load(file, weights_only=True)
-    other = LoRALinear(linear(7, 6, 5), 3, alpha=5.0).eval()
+    other = LoRALinear(linear(7, 6, 5), 3, alpha=5.0 if trained else None).eval()
     if trained:
         nn.init.normal_(other.B)
         other.merge()

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from lecturelib.low_rank_training import FactorizedLinear, LoRALinear, add_lora, factorize_layers
-from lecturelib.networks import MLP
+from lecturelib.networks import MLP, ViT
 from lecturelib.training import train
 
 
@@ -101,6 +101,17 @@ def test_each_layer_may_have_its_own_rank(change):
     net = change(mlp(), {"head": 1, "hidden.0.0": 5}, ["hidden.0.0", "head"])
     assert (len(net.head.A), len(net.hidden[0][0].A)) == (1, 5)
     assert isinstance(net.hidden[1][0], nn.Linear)
+
+
+@pytest.mark.parametrize("change", [factorize_layers, add_lora])
+def test_ranks_by_name_need_no_other_names(change):
+    ranks = {"head": 1, "hidden.0.0": 5}
+    net = change(mlp(), ranks)
+    assert (len(net.head.A), len(net.hidden[0][0].A)) == (1, 5)
+    with pytest.raises(ValueError, match=r"which must be .*, got 'nope'"):
+        change(mlp(), {"head": 1, "nope": 2})
+    with pytest.raises(TypeError, match=r"which must be a sequence .*, got None"):
+        change(mlp(), 2)
 
 
 def test_a_name_given_twice_counts_once():
@@ -279,6 +290,22 @@ def test_a_merged_network_is_loaded_merged_and_not_trained():
     close(other(images), expected, 1e-5)
     with pytest.raises(RuntimeError, match="merged layer is not trained"):
         train(net, images, labels, epochs=1)
+
+
+def test_a_merged_layer_of_attention_is_not_trained():
+    """Attention reads the weight of its output layer and never calls the layer."""
+    net = ViT((1, 8, 8), 10, patch=4, dim=8, depth=1, heads=2, hidden=8)
+    name = "blocks.0.self_attn.out_proj"
+    images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    shake(add_lora(net, 2, [name]))
+    expected = net.eval()(images).detach()
+    net.get_submodule(name).merge()
+    close(net(images), expected, 1e-5)
+    with pytest.raises(RuntimeError, match="merged layer is not trained"):
+        net.train()(images)
+    net.get_submodule(name).unmerge()
+    net(images).sum().backward()
+    assert net.get_submodule(name).A.grad.any()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

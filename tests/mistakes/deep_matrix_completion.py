@@ -33,7 +33,9 @@ CALLS = {
         topic.complete(seen(), (8, 7), rank=2, lr=0.01, steps=1).predict,
         {"rows": torch.tensor([0, 7]), "cols": torch.tensor([6, 0])},
     ),
-    "alternating_least_squares": routine(topic.alternating_least_squares, penalty=0.1),
+    "alternating_least_squares": routine(
+        topic.alternating_least_squares, penalty=0.1, continuation=0.9
+    ),
     "complete": routine(
         topic.complete,
         lr=0.01,
@@ -57,6 +59,17 @@ CALLS = {
             "every": 1,
             "metrics": {},
             "generator": source(),
+        },
+    ),
+    "limiting_rate": lambda: (
+        topic.limiting_rate,
+        {
+            "strength": 4.0,
+            "share": 0.5,
+            "depth": 3,
+            "start": "gradient",
+            "factor_lr_ratio": 0.1,
+            "scale": 0.01,
         },
     ),
     "low_rank_matrix": lambda: (

@@ -26,6 +26,14 @@ CALLS = {
         shallow_feasibility.ShallowNet,
         {"num_classes": 2, "dim": 4, "width": 3},
     ),
+    "any_means_bound": lambda: (
+        shallow_feasibility.any_means_bound,
+        {"means": torch.eye(2), "samples_per_class": 3, "dim": 6},
+    ),
+    "best_neurons": lambda: (
+        shallow_feasibility.best_neurons,
+        {**data(), "means": torch.eye(2, 4)},
+    ),
     "gordon_bound": lambda: (shallow_feasibility.gordon_bound, counts()),
     "mean_margins": lambda: (shallow_feasibility.mean_margins, {"means": torch.eye(2)}),
     "misclassification_rate": lambda: (

@@ -10,9 +10,10 @@ from helpers import F64, SEEDS, close, examples, normal, source
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, norm
 
-from lecturelib.shallow_feasibility import misclassification_rate
+from lecturelib.shallow_feasibility import best_neurons, misclassification_rate, nc_feasibility
 
 
 def angular_density(angle, mean):
@@ -179,3 +180,85 @@ def test_error_rates_of_a_batch():
 def test_no_such_error_rate(weights, changes, match):
     with pytest.raises(ValueError, match=match):
         misclassification_rate(weights, torch.eye(2), **{"noise": 1.0} | changes)
+
+
+# --- the best neurons -------------------------------------------------------------------------
+
+
+def clouds_of_two(seed, noise, n=5, d=9):
+    means = torch.zeros(2, d, dtype=F64)
+    means[0, 0], means[1, 0] = 1.0, -1.0
+    labels = torch.tensor([0, 1]).repeat_interleave(n)
+    return means[labels] + noise * normal(seed, 2 * n, d), labels, means
+
+
+@pytest.mark.parametrize("noise", [0.2, 0.6, 2.0])
+def test_best_neurons_are_collapsed_and_none_is_better(noise):
+    """Against a general-purpose solver of the same problem."""
+    for seed in range(4):
+        inputs, labels, means = clouds_of_two(seed, noise, d=11)
+        found = best_neurons(inputs, labels, means)
+        assert found.shape == (2, 11) and found.dtype == F64
+        close(found.norm(dim=-1), torch.ones(2, dtype=F64), 1e-9)
+        for k in range(2):
+            outputs = inputs @ found[k]
+            own, others = outputs[labels == k], outputs[labels != k]
+            close(own, own[:1].expand(5), 1e-9)
+            assert own[0] > -1e-9 and others.max() < 1e-9
+            X, B = inputs[labels == k].numpy(), inputs[labels != k].numpy()
+            mean, sides = means[k].numpy(), np.vstack([X[:1], -B])
+            limits = [
+                {"type": "eq", "fun": lambda v, D=X[1:] - X[0]: D @ v},
+                {"type": "ineq", "fun": lambda v, A=sides: A @ v},
+            ]
+            start = mean / 2
+
+            def distance(v, mean=mean):
+                return ((v - mean) ** 2).sum()
+
+            other = minimize(distance, start, constraints=limits, method="SLSQP", tol=1e-12)
+            length = np.linalg.norm(other.x)
+            assert float(found[k] @ means[k]) == pytest.approx(length, abs=1e-5)
+
+
+def test_no_collapsed_pair_errs_less_than_its_neurons_miss():
+    for seed, noise in enumerate([0.2, 0.4, 0.8]):
+        inputs, labels, means = clouds_of_two(seed, noise, d=12)
+        best = best_neurons(inputs, labels, means)
+        missed = norm.cdf(-(best * means).sum(-1).numpy() / noise)
+        weights = nc_feasibility(inputs, labels).weights
+        assert misclassification_rate(weights, means, noise) >= missed.sum() / 4
+        outputs = torch.stack([inputs[0] @ best[0], inputs[-1] @ best[1]])
+        pair = misclassification_rate(best / outputs[:, None], means, noise)
+        assert missed.sum() / 4 <= pair <= misclassification_rate(weights, means, noise)
+
+
+def test_best_neurons_of_a_batch_and_of_hopeless_classes():
+    inputs, labels, means = clouds_of_two(0, 0.3)
+    batch = torch.stack([inputs, -inputs]).view(2, 1, 10, 9)
+    found = best_neurons(batch.float(), labels, means)
+    assert found.shape == (2, 1, 2, 9)
+    close(found[0, 0], best_neurons(inputs, labels, means), 1e-5)
+    # One point each, on one ray: no neuron tells them apart, and none fires for either class.
+    points = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
+    assert (best_neurons(points, torch.tensor([0, 1]), points) == 0).all()
+    with pytest.raises(ValueError, match="means must be"):
+        best_neurons(inputs, labels, means[:, :3])
+
+
+def test_the_best_pair_errs_little_more_than_its_neurons_miss():
+    """And at small noise no more, for opposite means."""
+    excess = []
+    for noise in (0.6, 0.3, 0.15):
+        inputs, labels, means = clouds_of_two(3, noise, d=9)
+        best = best_neurons(inputs, labels, means)
+        outputs = torch.stack([inputs[0] @ best[0], inputs[-1] @ best[1]])
+        pair = best / outputs[:, None]
+        missed = norm.cdf(-(best * means).sum(-1).numpy() / noise).sum() / 4
+        apart = (pair[0] - pair[1]) / (pair[0] - pair[1]).norm()
+        confused = norm.cdf(-(means[0] @ apart).item() / noise) / 2
+        confused += norm.cdf((means[1] @ apart).item() / noise) / 2
+        error = float(misclassification_rate(pair, means, noise))
+        assert missed <= error <= missed + confused
+        excess.append(error / missed - 1)
+    assert excess[0] > excess[1] > excess[2] and excess[2] < 0.1

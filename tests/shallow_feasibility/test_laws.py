@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from lecturelib.datasets import gaussian_mixture
 from lecturelib.shallow_feasibility import (
+    any_means_bound,
     gordon_bound,
     mean_margins,
     misclassification_rate,
@@ -60,6 +61,53 @@ def test_wendel_probability_for_all_dimensions(n, K):
         found = wendel_probability(K, n, like)
         np.testing.assert_array_equal(found, values[:4].reshape(2, 2))
     assert wendel_probability(K, n, [1, 2, 3]).tolist() == values[:3].tolist()
+
+
+def test_the_laws_take_classes_of_different_sizes():
+    sizes, dims = [4, 10, 16], [3, 8, 17, 20, 30]
+    law = wendel_probability(3, sizes, dims)
+    assert law.shape == (5, 3) and wendel_probability(3, sizes, 17).shape == (3,)
+    for (i, d), (k, n) in product(enumerate(dims), enumerate(sizes)):
+        m = sum(sizes) - n
+        ways = sum(math.comb(m, j) for j in range(d - n + 1)) if d >= n else 0
+        assert float(law[i, k]) == pytest.approx(ways / 2**m, abs=1e-12)
+    bound = gordon_bound(3, sizes, dims)
+    assert bound.shape == (5, 3) and (bound <= law + 1e-12).all()
+    means = torch.eye(3, dtype=F64)
+    for function, options in ((wendel_probability, (3,)), (gordon_bound, (3,))):
+        same = function(*options, [5, 5, 5], dims)
+        close(same, function(*options, 5, dims)[:, None].expand(5, 3), 1e-12)
+    same = small_noise_bound(means, [5, 5, 5], 12, [0.1, 0.5])
+    assert torch.equal(same, small_noise_bound(means, 5, 12, [0.1, 0.5]))
+    unequal = small_noise_bound(means, [2, 5, 8], 10, [0.1, 0.5])
+    assert unequal.shape == (2, 3) and (unequal[:, 0] > unequal[:, 1]).all()
+    assert (unequal[:, 2] == 0).all()  # no room for eight samples besides three means
+
+
+def test_the_law_of_different_sizes_is_what_is_counted():
+    sizes, draws = [3, 8, 12], 400
+    labels = torch.repeat_interleave(torch.tensor(sizes))
+    found = nc_feasibility(normal(0, draws, sum(sizes), 16), labels).verdict > 0
+    law = wendel_probability(3, sizes, 16)
+    error = (law * (1 - law) / draws).sqrt()
+    assert ((found.double().mean(0) - law).abs() <= 4 * error + 1e-12).all()
+
+
+@pytest.mark.parametrize("dim", [9, [5, 9, 14], torch.tensor([[9, 10]])])
+def test_the_bound_for_any_means_is_the_law_without_their_dimensions(dim):
+    shape = torch.as_tensor(dim).shape
+    means = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 2, 0], [0, 0, 0]])
+    bound = any_means_bound(means, 2, dim)
+    assert bound.shape == (*shape, 4)
+    for k, rank in enumerate((1, 2, 2, 2)):  # of the means of the others
+        close(bound[..., k], wendel_probability(4, 2, torch.as_tensor(dim) - rank), 1e-12)
+    unequal = any_means_bound(means, [1, 2, 3, 2], dim)
+    assert unequal.shape == (*shape, 4)
+    law = wendel_probability(4, [1, 2, 3, 2], torch.as_tensor(dim) - 2)
+    close(unequal[..., 1:], law[..., 1:], 1e-12)
+    for small in (2, [4, 2], torch.tensor([4, 2])):
+        with pytest.raises(ValueError, match=r"dim must be .* >= 3, got"):
+            any_means_bound(means, 2, small)
 
 
 DRAWS = 150
@@ -173,6 +221,9 @@ def test_gordon_bound_tends_to_one_above_its_ratio(K):
         ((2, 1, "many"), TypeError, "dim must be an integer"),
         ((2, 0, 2), ValueError, "samples_per_class must be an integer >= 1, got 0"),
         ((2, 1.5, 2), TypeError, "samples_per_class must be an integer"),
+        ((2, [1, 2, 3], 2), ValueError, "samples_per_class must be one number, or one for each"),
+        ((2, [1, 0], 2), ValueError, "each of samples_per_class must be an integer >= 1, got 0"),
+        ((2, "few", 2), TypeError, "samples_per_class must be an integer"),
         ((1, 1, 2), ValueError, "num_classes must be an integer >= 2, got 1"),
         ((2.0, 1, 2), TypeError, "num_classes must be an integer"),
     ],

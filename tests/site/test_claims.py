@@ -151,8 +151,8 @@ def test_a_link_to_a_claim_shows_it_whatever_the_filter(view):
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
 def test_a_link_to_a_claim_opens_its_section(open_window, script):
     page = open_window(bypass_csp=True, java_script_enabled=script)
-    page.goto(f"{PAGE.as_uri()}#claim-shallow-verified")
-    claim = page.locator("#claim-shallow-verified")
+    page.goto(f"{PAGE.as_uri()}#claim-shallow-exact")
+    claim = page.locator("#claim-shallow-exact")
     claim.wait_for(state="visible")
     box = claim.bounding_box()
     assert 0 <= box["y"] < 720

@@ -22,6 +22,8 @@ UNUSED = re.compile(
 UNUSED_INLINE = re.compile(r"toggle(?:Hint|OpenOnPrint|button)|MathJax|search_as_you_type")
 # What must run before the first line is drawn; the others wait for the whole page.
 AT_ONCE = re.compile(r"/(?:documentation_options|book)\.js")
+# Names, signs and blanks in code, which have the colour of their surroundings.
+PLAIN_CODE = re.compile(r'<span class="[npw]">([^<]*)</span>')
 # A handler in an attribute would need a looser policy; `_static/book.js` listens instead.
 ACTIONS = {"window.print()": "print", "toggleFullScreen()": "full-screen"}
 
@@ -46,6 +48,7 @@ def finish(app, exception):
         add_reading_switch(soup)
         size_images(soup, path)
         html = mathematics.insert(soup.decode(formatter="minimal"), formulas)
+        html = PLAIN_CODE.sub(r"\1", html)
         path.write_text(security.secure(html), encoding="utf-8")
     for image in (site / "_images").glob("*.webp"):
         image.with_suffix(".png").unlink()
