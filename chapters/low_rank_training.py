@@ -916,23 +916,14 @@ explore(
 # %%
 probe = copy.deepcopy(vit).requires_grad_(False)
 probe.head.requires_grad_(True)
-lora = add_lora(copy.deepcopy(vit), dict.fromkeys(ADAPTED, 4))
-lora.head.requires_grad_(True)
-costs = {"full": training_cost(vit.train(), *few)}
-costs |= {"LoRA, r = 4": training_cost(lora.train(), *few)}
+costs = {"full": plain, "LoRA, r = 4": apart}
 costs |= {"last layer": training_cost(probe.train(), *few)}
-every = {
-    "trained": 18218,
-    "step_flops": costs["full"].step_flops,
-    "memory": costs["full"].memory,
-}
 rows = {}
-for (name, cost), net in zip(costs.items(), (vit, lora, probe), strict=True):
-    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+for name, cost in costs.items():
     shares = (
-        trained / 18218,
-        cost.step_flops / every["step_flops"],
-        cost.memory / every["memory"],
+        cost.trainable / plain.trainable,
+        cost.step_flops / plain.step_flops,
+        cost.memory / plain.memory,
     )
     rows[name] = [100 * share for share in shares]
 claims.table(["% trained", "% operations", "% memory"], rows)

@@ -180,7 +180,7 @@ def mask_limit(target, seen, *, depth):
     powers = [S ** (2 * layer / depth) for layer in range(1, depth)]
     left = [(U * power) @ U.mT for power in powers[::-1]] + [torch.eye(len(U), dtype=F64)]
     right = [torch.eye(len(Vh), dtype=F64)] + [(Vh.mT * power) @ Vh for power in powers]
-    G, curvature = mask, math.inf
+    G = mask
     for _ in range(200):
         image = mask * sum(A @ G @ B for A, B in zip(left, right, strict=True))
         curvature = image.norm()

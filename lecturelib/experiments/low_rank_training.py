@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from lecturelib import checks
 from lecturelib.datasets import load, load_standardized
+from lecturelib.device import one_thread
 from lecturelib.experiments import Experiment
 from lecturelib.low_rank_training import (
     add_lora,
@@ -100,8 +101,8 @@ def learned_directions(
     times = [t for t in (0, 1, 3, 10) if t < epochs] + [epochs]
     own = {"optimizer": optimizer, "lr": lr, "epochs": epochs}
     history = train(net, data.inputs[few], data.labels[few], **own, metrics=metrics, every=times)
-    squares = update_singular_values(history["2"])[-1].square()
     values = [update_singular_values(history[str(i)]) for i in range(3)]
+    squares = values[2][-1].square()
     return {
         "classes": classes,
         "seed": seed,
@@ -150,9 +151,7 @@ def rank_and_classes(*, classes, rank, seed, batch_norm=True, passes=30):
     data, new = load_standardized("digits")
     few, new_few = data.labels < classes, new.labels < classes
     torch.manual_seed(seed)
-    net = MLP([64, 256, 256, 256, classes], batch_norm=batch_norm)
-    if rank is not None:
-        factorize_layers(net, rank, INNER)
+    net = _perceptron([64, 256, 256, 256, classes], rank, batch_norm=batch_norm)
     own = {"epochs": 10 * passes // classes, "lr": 0.05, "weight_decay": 5e-4, "every": []}
     train(net, data.inputs[few], data.labels[few], **own)
     return {
@@ -195,9 +194,10 @@ def images_of(data):
     return tuple(replace(part, inputs=(part.inputs - mean) / std) for part in parts)
 
 
-def _slide_mlp(d_in, hidden, rank, width):
-    net = MLP([d_in, *[width] * hidden, 10])
-    return net if rank is None else factorize_layers(net, rank, INNER[: hidden - 1])
+def _perceptron(widths, rank, **options):
+    """Build an MLP, all hidden layers but the first of one rank; None leaves them full."""
+    net = MLP(widths, **options)
+    return net if rank is None else factorize_layers(net, rank, INNER[: len(widths) - 3])
 
 
 def slide_network(*, data, hidden, rank, seed, epochs=6, width=2000):
@@ -231,7 +231,7 @@ def slide_network(*, data, hidden, rank, seed, epochs=6, width=2000):
     """
     training, testing = images_of(data)
     torch.manual_seed(seed)
-    net = _slide_mlp(training.inputs[0].numel(), hidden, rank, width)
+    net = _perceptron([training.inputs[0].numel(), *[width] * hidden, 10], rank)
     cost = training_cost(net, training.inputs[:128], training.labels[:128])
     own = {"epochs": epochs, "optimizer": "adam", "lr": 1e-3, "every": []}
     train(net, training.inputs, training.labels, **own, milestones=[epochs * 2 // 3])
@@ -281,7 +281,7 @@ def step_times(*, hidden, ranks, trial=0, repeats=10, width=2000, d_in=784):
     torch.manual_seed(trial)
     inputs, labels = torch.randn(128, d_in), torch.arange(128) % 10
     ranks = [None, *ranks]
-    nets = [_slide_mlp(d_in, hidden, rank, width) for rank in ranks]
+    nets = [_perceptron([d_in, *[width] * hidden, 10], rank) for rank in ranks]
     solvers = [torch.optim.SGD(net.parameters(), 1e-3, momentum=0.9) for net in nets]
 
     def step(net, solver):
@@ -299,16 +299,12 @@ def step_times(*, hidden, ranks, trial=0, repeats=10, width=2000, d_in=784):
         "one": lambda net, _: forward(net, inputs[:1]),
     }
     taken = {name: [[] for _ in nets] for name in jobs}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for turn, i, (name, job) in product(range(repeats + 2), range(len(nets)), jobs.items()):
             start = time.perf_counter()
             job(nets[i], solvers[i])
             if turn >= 2:
                 taken[name][i].append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(threads)
     least = {name: [float(f"{min(values):.4g}") for values in many] for name, many in taken.items()}
     return {"hidden": hidden, "ranks": ranks, "trial": trial, **least}
 

@@ -67,7 +67,7 @@ def wendel_probability(num_classes, samples_per_class, dim):
     tensor([0.5000, 0.7500], dtype=torch.float64)
     """
     own, others, dims = _checked_counts(num_classes, samples_per_class, dim)
-    return torch.as_tensor(binom.sf(own + others - dims - 1, others, 0.5))
+    return _coin_law(own, others, dims)
 
 
 def gordon_bound(num_classes, samples_per_class, dim):
@@ -164,7 +164,7 @@ def any_means_bound(means, samples_per_class, dim):
         dims = dims[..., None]
     rest = [torch.cat([means[:k], means[k + 1 :]]) for k in range(K)]
     ranks = np.array([int(torch.linalg.matrix_rank(rows)) for rows in rest])
-    return torch.as_tensor(binom.sf(own + others - dims + ranks - 1, others, 0.5))
+    return _coin_law(own, others, dims - ranks)
 
 
 def mean_margins(means):
@@ -319,6 +319,11 @@ def checked_means(means):
     if len(means) < 2:
         raise checks.wrong("means", "of at least two classes", means)
     return means.detach().double()
+
+
+def _coin_law(own, others, dims):
+    """Return the chance of at least N - d heads among as many fair coins as there are others."""
+    return torch.as_tensor(binom.sf(own + others - dims - 1, others, 0.5))
 
 
 def _checked_counts(num_classes, samples_per_class, dim, least=1):
