@@ -261,9 +261,9 @@ def fista(
 
     .. math::
 
-        z_{k+1} = S_{\lambda/L}\big(y_k + \tfrac1L A^\top (x - A y_k)\big), \quad
-        y_{k+1} = z_{k+1} + \tfrac{t_k - 1}{t_{k+1}} (z_{k+1} - z_k), \quad
-        t_{k+1} = \tfrac12 \big(1 + \sqrt{1 + 4 t_k^2}\big)
+        z_{k+1} &= S_{\lambda/L}\big(y_k + \tfrac1L A^\top (x - A y_k)\big), \\
+        t_{k+1} &= \tfrac12 \big(1 + \sqrt{1 + 4 t_k^2}\big), \\
+        y_{k+1} &= z_{k+1} + \tfrac{t_k - 1}{t_{k+1}} (z_{k+1} - z_k)
 
     from :math:`z_0 = y_0 = 0` and :math:`t_0 = 1`, with soft thresholding S. A problem that is done
     leaves the batch. No gradients are kept; the layer :class:`ConvolutionalSparseCoding` has them.
