@@ -130,7 +130,9 @@ generator = seed_everything(0)
 # elsewhere. Its rank modulo two is zero if there are no columns, and $\operatorname{rank} \partial_0 = 0$. The $k$-th
 # {term}`Betti number` of the complex is
 #
-# $$ \beta_k = m_k - \operatorname{rank} \partial_k - \operatorname{rank} \partial_{k+1} . $$ (eq-betti)
+# $$
+# \begin{aligned} \beta_k &= m_k - \operatorname{rank} \partial_k \\ &\quad - \operatorname{rank} \partial_{k+1} . \end{aligned}
+# $$ (eq-betti)
 # :::
 #
 # The first difference, $m_k - \operatorname{rank} \partial_k$, counts what is closed. The last term takes away what is
@@ -152,9 +154,9 @@ print("filled triangle:", simplicial_betti_numbers([(0, 1, 2)]))
 # nor from too far away. So choose a *scale* $s$ and join points that lie within $s$ of each other: each two of them by
 # an edge, each three by a triangle, and so on. This is the *{term}`Rips complex`* of the cloud at scale $s$.
 #
-# Which scale is right? Move the slider in {numref}`fig-td-scale`. Forty points of a ring are first forty pieces. At 0.3
-# they are one piece, with the loop that we expect and a small one that is there by chance. Then, for a long while, there
-# is one loop. In the end the hole is filled, all at once. Choose the other cloud: loops come, and go immediately.
+# Which scale is right? Move the slider in {numref}`fig-td-scale` from the left. Forty points of a ring are first forty
+# pieces. At 0.3 they are one piece, with the loop that we expect and a small one by chance. Then, for a long while,
+# there is one loop. In the end the hole is filled, all at once. Choose the other cloud: loops come, and go immediately.
 
 # %% tags=["hide-input"]
 spots = torch.Generator().manual_seed(4)
@@ -170,14 +172,13 @@ def draw_scale(scale, cloud):
     points = CLOUDS[cloud].numpy()
     cells = rips_complex(CLOUDS[cloud], scale)
     fig, ax = plt.subplots(figsize=(3.4, 3.4))
-    faces = [points[list(cell)] for cell in cells if len(cell) == 3]
-    lines = [points[list(cell)] for cell in cells if len(cell) == 2]
+    faces, lines = ([points[list(c)] for c in cells if len(c) == n] for n in (3, 2))
     ax.add_collection(PolyCollection(faces, facecolor=COLOURS[5], alpha=0.3))
     ax.add_collection(LineCollection(lines, color="0.5", linewidth=0.7))
     ax.plot(*points.T, "o", color=COLOURS[0], markersize=4)
     pieces, loops = FOUND[cloud].betti(scale)
     ax.set(title=f"pieces: {pieces}, loops: {loops}", xticks=[], yticks=[])
-    ax.set(xlim=(-2, 2), ylim=(-2, 2), aspect="equal")
+    ax.set(xlim=(-2, 2), ylim=(-2, 2), aspect="equal", frame_on=False)
     return fig
 
 
@@ -195,7 +196,7 @@ explore(
     alt=describe_scale,
     caption="The Rips complex of forty points at a scale of your choice: edges, and triangles shaded.",
     labels={"scale": "Scale", "cloud": "Cloud"},
-    start={"scale": 0.1, "cloud": "ring"},
+    start={"scale": 0.5, "cloud": "ring"},
     play="scale",
     scale=[0.1, 0.2, 0.3, 0.5, 0.9, 1.3, 1.8],
     cloud=["ring", "blob"],
@@ -237,7 +238,6 @@ def noise_like(points, source):
     return normal * points.std(0)
 
 
-# %%
 wrong, wrong_noise, deaths = [], [], []
 for seed in range(5):
     source = torch.Generator().manual_seed(seed)
@@ -253,26 +253,29 @@ for seed in range(5):
 claims.check("topology-betti", wrong, 0, control=wrong_noise)
 claims.check("topology-circle", torch.stack(deaths), 3**0.5, rel=0.05, control=2)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-td-diagrams", "caption": "Four clouds and a shapeless one (top), and their persistence diagrams (bottom): birth and death of pieces (circles; the one that never dies is not drawn), loops (crosses) and cavities (squares). What lies far above the diagonal is a hole of the shape."}, "image": {"alt": "Five pictures of clouds of points, a circle, two linked rings, a sphere, a torus and a blob. Below each a diagram of death against birth, with a diagonal. For the circle one cross stands far above the diagonal, for the rings two crosses nearly on one another, for the sphere one square, for the torus two crosses and a square, for the blob nothing but circles does."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-td-diagrams", "caption": "Four clouds and a shapeless one, and below each its persistence diagram: birth and death of pieces (circles; the one that never dies is not drawn), loops (crosses) and cavities (squares). What lies far above the diagonal is a hole of the shape."}, "image": {"alt": "Five pictures of clouds of points, a circle, two linked rings, a sphere, a torus and a blob. Below each a diagram of death against birth, with a diagonal. For the circle one cross stands far above the diagonal, for the rings two crosses nearly on one another, for the sphere one square, for the torus two crosses and a square, for the blob nothing but circles does."}}
 g = torch.Generator().manual_seed(0)
 clouds = {name: (shape[0](g), *shape[1:4:2]) for name, shape in SHAPES.items()}
 clouds["noise"] = noise_like(clouds["sphere"][0], g), 2, 120
-fig, axes = plt.subplots(2, 5, figsize=(7.5, 3.4))
-for (name, (points, dim, samples)), (top, bottom) in zip(
-    clouds.items(), axes.T, strict=True
-):
+fig, axes = plt.subplots(4, 3, figsize=(5.4, 7.4))
+tops, bottoms = axes[::2].ravel(), axes[1::2].ravel()
+panels = zip(clouds.items(), tops, bottoms, strict=False)
+for (name, (points, dim, samples)), top, bottom in panels:
     found = persistence(points, dim, samples=samples)
     seen = points[found.indices]
     height = seen[:, 2] if seen.shape[1] > 2 else 0 * seen[:, 0]
     top.plot(seen[:, 0], seen[:, 1] * 0.85 + height * 0.5, ".", markersize=3)
-    top.set(title=name, aspect="equal", xticks=[], yticks=[])
-    end = 1.15 * max(bars[bars.isfinite()].max() for bars in found.bars if len(bars))
-    bottom.plot([0, end], [0, end], color="0.6", linewidth=1)
-    for bars, marker in zip(found.bars, "ox" + "s" * (dim > 1), strict=True):
+    top.set(title=name, box_aspect=1, aspect="equal")
+    bottom.plot([0, 2.1], [0, 2.1], color="0.6", linewidth=1)
+    kinds = zip(found.bars, "oxs", ("pieces", "loops", "cavities"), strict=False)
+    for bars, marker, label in kinds:
         bars = bars[bars[:, 1].isfinite()]
-        bottom.plot(*bars.T, marker, markersize=4, fillstyle="none", alpha=0.8)
-    bottom.set(xlim=(-0.1, end), ylim=(-0.1, end), aspect="equal", xlabel="birth")
-axes[1, 0].set_ylabel("death")
+        bottom.plot(*bars.T, marker, markersize=6, fillstyle="none", label=label)
+    bottom.set(xlim=(-0.1, 2.1), ylim=(-0.1, 2.1), xticks=range(3), yticks=range(3))
+    bottom.set(xlabel="birth", ylabel="death", aspect="equal")
+tops[-1].legend(*bottom.get_legend_handles_labels(), loc="center")
+for ax in (*tops, bottoms[-1]):
+    ax.axis("off")
 plt.show()
 
 # %% [markdown]
@@ -376,15 +379,15 @@ runs += [(3, "tanh", seed) for seed in range(3)] + [(5, "relu", 0)]
 nets = {run: trained_on_circles(*run) for run in runs}
 beyond = [excess(net) for net in nets.values()]
 claims.check("topology-width", beyond[:6], below=0.02, control=beyond[6:])
-entries = {}
+entries, LABELS = {}, {"relu": "ReLU", "tanh": "tanh"}
 for (width, kind, seed), net in nets.items():
     missed = (scores(net, rim) > 0).double().mean()
-    name = f"{kind}, width {width}, seed {seed}"
+    name = f"{LABELS[kind]}, width\u00a0{width}, seed\u00a0{seed}"
     entries[name] = [accuracy(net, circles, ring_of), missed]
 claims.table(["training accuracy", "outer circle wrong"], entries)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-td-width", "caption": "Where three networks say *inner* (shaded). Left and middle: with layers of two units the shaded region cannot close, and runs through the outer circle. Right: with three it can."}, "image": {"alt": "Three pictures of two circles, one in the other, with a shaded region. With width two, for ReLU and tanh, the region around the inner circle is open to one side and covers a part of the outer circle. With width three it is a closed region between the two circles."}}
-fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.5))
+fig, axes = plt.subplots(1, 3, figsize=(6, 2.3))
 axis = torch.linspace(-3, 3, 201)
 grid = torch.cartesian_prod(axis, axis)
 shown = {
@@ -397,7 +400,7 @@ for ax, (title, net) in zip(axes, shown.items(), strict=True):
     ax.contourf(axis, axis, inner, levels=[0.5, 1.5], colors=[COLOURS[5]], alpha=0.5)
     for k, marker in enumerate("os"):
         ax.plot(*circles[ring_of == k].T, marker, markersize=1.5, color=COLOURS[k])
-    ax.set(title=title, aspect="equal", xticks=[], yticks=[])
+    ax.set(title=title, aspect="equal", xticks=[], yticks=[], frame_on=False)
 plt.show()
 
 # %% [markdown]
@@ -442,13 +445,13 @@ plt.show()
 # from 500, and for cavities with 80. (`longest` does so; it is 1 where there is no hole.) What does chance reach? Here
 # are the largest ratios of eight normal clouds.
 
-
 # %%
 source, entries = torch.Generator().manual_seed(0), {}
 for dim in (2, 3, 15):
     clouds = [torch.randn(500, dim, generator=source) for _ in range(8)]
     kinds = ((1, 150), (2, 80))
-    entries[f"{dim} directions"] = [max(longest(c, *k) for c in clouds) for k in kinds]
+    row = [max(longest(c, *k) for c in clouds) for k in kinds]
+    entries[f"{dim}\u00a0directions"] = row
 claims.table(["loops", "cavities"], entries)
 
 # %% [markdown]
@@ -471,7 +474,8 @@ def ratios_of(shape, activation, task):
 
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-td-layers", "caption": "Longest-lived hole of each class, layer by layer: the ratio of death to birth of a loop (rings, tori) or cavity (spheres). Geometric means over two classes and five networks. The dotted line marks what chance reaches."}, "image": {"alt": "Three panels of death over birth on a logarithmic axis against the layer from 0 to 8, for rings, tori and spheres. The trained curves fall below the dotted line between layers 2 and 5. Of the untrained ones that for tanh stays above it, but for spheres at the last layer; that for ReLU stays above it for rings, comes near it for tori and falls as fast as the trained ones for spheres."}}
-fig, axes = plt.subplots(1, 3, figsize=(7.5, 2.9))
+fig, axes = plt.subplots(1, 3, figsize=(5.6, 3.1))
+ABOVE = {"loc": "outside upper center", "handlelength": 3.5, "columnspacing": 1}
 CHANCE = {"rings": 2, "tori": 2, "spheres": 1.3}
 STYLES = {
     ("relu", "true"): ("o-", 0, "ReLU, trained"),
@@ -482,15 +486,15 @@ STYLES = {
 for ax, (shape, chance) in zip(axes, CHANCE.items(), strict=True):
     for (activation, task), (style, colour, label) in STYLES.items():
         mean = np.exp(np.log(ratios_of(shape, activation, task)).mean(0))
-        kind = {"color": COLOURS[colour], "label": label, "markersize": 4}
-        ax.semilogy(mean, style, **kind)
+        kind = {"color": COLOURS[colour], "label": label, "markersize": 5}
+        ax.semilogy(mean, style, mfc=None if task == "true" else "white", **kind)
     ax.axhline(chance, color="0.4", linestyle=":", linewidth=1)
     ticks = [1, 2, 5, 10] if shape != "spheres" else [1, 1.5, 2, 2.5]
     ax.set_yticks(ticks, [str(tick) for tick in ticks])
     ax.minorticks_off()
     ax.set(title=shape, xlabel="layer", xticks=range(0, 9, 2))
 axes[0].set_ylabel("death over birth")
-axes[2].legend(fontsize="x-small")
+fig.legend(*axes[0].get_legend_handles_labels(), ncols=2, **ABOVE)
 plt.show()
 
 
@@ -501,10 +505,8 @@ def seen_until(shape, activation, task):
     return (seen * np.arange(9)).max(1).mean()
 
 
-claims.table(
-    [label for *_, label in STYLES.values()],
-    {shape: [seen_until(shape, *kind) for kind in STYLES] for shape in CHANCE},
-)
+entries = {shape: [seen_until(shape, *kind) for kind in STYLES] for shape in CHANCE}
+claims.table([label for *_, label in STYLES.values()], entries)
 
 # %% [markdown]
 # After training all are lost from sight but one of sixty: a ring in a ReLU network ends at 2.3. Rings and tori are seen
@@ -542,10 +544,11 @@ claims.check("topology-relu-faster-here", faster, below=-0.12, control=on_rings)
 # together themselves, on average of five networks.
 
 # %%
-entries, ends = {}, {"true": [], "untrained": [], "shuffled": []}
+TASKS = {"true": "true labels", "untrained": "untrained", "shuffled": "shuffled labels"}
+entries, ends = {}, {task: [] for task in TASKS}
 for row in networks:
     ends[row["task"]].append(row["components"][-1])
-    name = f"{row['shape']}, {row['activation']}, {row['task']}"
+    name = f"{row['shape']},\u00a0{LABELS[row['activation']]}, {TASKS[row['task']]}"
     if row["shape"] == "rings" or row["task"] == "true":
         entries.setdefault(name, []).append(row["components"][::2])
 means = {name: np.mean(counts, axis=0) for name, counts in entries.items()}
@@ -561,8 +564,7 @@ claims.check("topology-shuffled", after, below=2, control=before)
 #
 # The networks trained on shuffled labels lose the loops as well, but for two rings of twenty. They have hardly learnt
 # anything: 58 % of their labels are right, and half would be by chance. So a loop that disappears is no sign of classes
-# being sorted. The number of pieces is one: two after training on the true labels, a single one after shuffled labels or
-# before.
+# being sorted. The number of pieces is one: two after training on the true labels, one after shuffled labels or before.
 #
 # :::{admonition} Slide check: does the topology change?
 # :class: warning slide-check
@@ -607,23 +609,21 @@ for layer in (4, 8):
         few, many = points[labels == 0], more[of_ring == 0]
         looks = (few, 150), (many, 500), (perfect, 150), (perfect, 500)
         ratios = [longest(layers_of(network, x)[layer], 1, n) for x, n in looks]
-        entries[f"layer {layer}, network {seed}"] = ratios
+        entries[f"layer\u00a0{layer}, network\u00a0{seed}"] = ratios
 claims.table(["noisy, 150", "noisy, 500", "perfect, 150", "perfect, 500"], entries)
 four = np.array(list(entries.values()))[:3]
 claims.check("topology-thin", four[:, 3], above=7, control=four[:, 1:3])
 
 # %% [markdown]
 # In layer 4 less noise and more points each make the ratio three times as large. So *the number of holes of layer 4*
-# means nothing without a scale, set by the noise and the number of points. In layer 8 the ring is too thin for all of
-# them.
+# means nothing without a scale, set by the noise and the number of points. In layer 8 the ring is too thin for all.
 #
 # Look at it yourself in {numref}`fig-td-rings`. It shows the features of both classes in the three directions in which
 # they vary most, and the persistence diagram of one class. Press *Play*. With tanh the rings are crushed first, one of
 # them on top of the other, and pulled apart in the last layers. With ReLU they come apart earlier.
 
 # %% tags=["hide-input"]
-rings["relu", 0] = trained_on_rings("relu", 0)
-VIEWS = {}
+rings["relu", 0], VIEWS = trained_on_rings("relu", 0), {}
 for name in ("ReLU", "tanh"):
     network, points, labels = rings[name.lower(), 0]
     for number, layer in enumerate(layers_of(network, points)):
@@ -631,11 +631,11 @@ for name in ("ReLU", "tanh"):
         axes3 = torch.linalg.svd(centred, full_matrices=False).Vh[:3]
         flat = centred @ axes3.T / centred.norm(dim=1).max()
         bars = persistence(layer[labels == 0], samples=150, relative=True)
-        VIEWS[number, name] = flat, labels, bars
+        VIEWS[number, name] = flat, labels, bars, longest(layer[labels == 0], 1, 150)
 
 
 def draw_ring_layer(layer, network):
-    flat, labels, bars = VIEWS[layer, network]
+    flat, labels, bars, ratio = VIEWS[layer, network]
     fig = plt.figure(figsize=(5.4, 2.7))
     left = fig.add_subplot(1, 2, 1, projection="3d")
     right = fig.add_subplot(1, 2, 2)
@@ -645,19 +645,18 @@ def draw_ring_layer(layer, network):
     left.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
     left.set(xticklabels=[], yticklabels=[], zticklabels=[], title=f"layer {layer}")
     right.plot([0, 2], [0, 2], color="0.6", linewidth=1)
-    right.plot(*bars[0][1:].T, "o", markersize=3, fillstyle="none")
-    right.plot(*bars[1].T, "x", markersize=6, color=COLOURS[1])
+    right.plot(*bars[0][1:].T, "o", markersize=3, fillstyle="none", label="pieces")
+    right.plot(*bars[1].T, "x", markersize=6, color=COLOURS[1], label="loops")
     right.set(xlim=(-0.05, 1.9), ylim=(-0.05, 1.9), xlabel="birth", ylabel="death")
-    right.set(title="pieces (o), loops (x)")
+    right.set(title=f"longest loop: ratio {ratio:.1f}" if len(bars[1]) else "no loop")
+    right.legend(loc="lower right")
     return fig
 
 
 def describe_ring_layer(layer, network):
-    bars = VIEWS[layer, network][2][1]
-    ratio = (bars[:, 1] / bars[:, 0]).max().item() if len(bars) else 1.0
     return (
         f"Two classes after layer {layer} of the {network} network, and the diagram of the first: "
-        f"its longest loop dies at ⟨{ratio:.1f}⟩ times its birth."
+        f"its longest loop dies at ⟨{VIEWS[layer, network][3]:.1f}⟩ times its birth."
     )
 
 
@@ -756,7 +755,7 @@ def embedded(points, dim=50):
 KNOWN = {
     "circle": (1, lambda: sphere(2000, 1, generator=generator)),
     "torus": (2, lambda: torus(2000, generator=generator)),
-    "sphere, d = 3": (3, lambda: sphere(2000, 3, generator=generator)),
+    "sphere, d\u00a0=\u00a03": (3, lambda: sphere(2000, 3, generator=generator)),
 }
 off, off_naive, entries = [], [], {}
 for name, (d, draw) in KNOWN.items():
@@ -789,8 +788,7 @@ plt.show()
 # ## What the error bar does not say
 #
 # At $d = 20$ the points in {numref}`fig-td-line` leave the line. The error bar knows nothing of it. It says how much the
-# estimate would vary from sample to sample, if the points around each one were spread evenly up to the second neighbour.
-# Are they?
+# estimate would vary between samples, if the points around each were spread evenly up to the second neighbour. Are they?
 #
 # **How far is the nearest neighbour?** Put $N = 2000$ points into a cube of side 1. The nearest neighbour is about where
 # one point is expected, $N \omega_d r^d = 1$.
@@ -810,7 +808,8 @@ for d in (1, 2, 5, 10, 20, 40):
     pairs = torch.stack([two_nn(cube).dimension for cube in cubes])
     many = torch.stack([mle_dimension(cube).dimension for cube in cubes])
     fewer = torch.stack([two_nn(cube[:250]).dimension for cube in cubes])
-    entries[f"d = {d}"] = [pairs.mean(), pairs.std(), fewer.mean(), many.mean()]
+    row = [pairs.mean(), pairs.std(), fewer.mean(), many.mean()]
+    entries[f"d\u00a0=\u00a0{d}"] = row
     plane = 1 - pairs / d if d == 2 else plane
     small = 1 - pairs / d if d == 20 else small
 heads = ["two neighbours", "±", "of 250 points", "twenty neighbours"]
@@ -884,14 +883,15 @@ claims.table(["two neighbours", "±", "twenty"], entries)
 
 # %%
 entries, shares, redrawn = {}, [], []
-for name in ("digits", "mnist", "cifar10"):
+DATA = {"digits": "digits", "mnist": "MNIST", "cifar10": "CIFAR-10"}
+for name, label in DATA.items():
     rows = [r for r in recorded("dimension-images").values if r["data"] == name]
     pairs, many, control = (
         np.array([row[key] for row in rows]) for key in ("two_nn", "mle", "apart")
     )
     shares.extend((pairs / control).ravel())
     redrawn.extend((np.roll(control, 1, axis=0) / control).ravel())
-    entries[name] = [*pairs.mean(0), many.mean(0)[0], control.mean(0)[0]]
+    entries[label] = [*pairs.mean(0), many.mean(0)[0], control.mean(0)[0]]
 heads = ["two neighbours", "of a quarter", "twenty", "pixels apart"]
 claims.table(heads, entries)
 claims.check("dimension-images", shares, below=0.45, control=redrawn)
@@ -938,7 +938,8 @@ claims.check("dimension-classes", uneven, above=0.55, control=chance)
 # their dimension is 8.5 here), five on the same digits with shuffled labels, until they know them by heart; and as many
 # with batch normalisation. Three more of each, without it, have 2000 of MNIST's test images. All are trained for 120
 # epochs with the step 0.05. (`layer_profiles` measures dimension and topology in all layers of a network of your own.)
-# Guess before you look at {numref}`fig-td-hump`: which networks raise the dimension, and which lower it?
+# Guess before you look at {numref}`fig-td-hump`: which networks raise the dimension, and which lower it? The first table
+# below has the dimension in layers 3 and 5, by two neighbours, by twenty, and by two of new images.
 
 # %%
 runs = recorded("dimension-networks").values
@@ -954,7 +955,7 @@ def stack(rows, key="after"):
 
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-td-hump", "caption": "Intrinsic dimension of the training images, input and five hidden layers, by two neighbours. Thin: single networks; markers: their mean."}, "image": {"alt": "Three panels of dimension against the layer from 0 to 5. Digits without normalisation: untrained networks stay near 9, trained ones fall from 8.5 to about 4, those on shuffled labels rise to about 11.5 at layer three and fall to about 6. Digits with normalisation: trained ones fall to about 7, those on shuffled labels rise to about 11 and stay near it. MNIST without normalisation: untrained networks rise from 12 to 15, trained ones fall to 5, those on shuffled labels rise to 14 and fall to 6."}}
-fig, axes = plt.subplots(1, 3, figsize=(7.5, 2.9))
+fig, axes = plt.subplots(1, 3, figsize=(5.6, 3.1))
 PANELS = [("digits", False), ("digits", True), ("mnist", False)]
 for ax, (data, norm) in zip(axes, PANELS, strict=True):
     curves = {
@@ -962,15 +963,14 @@ for ax, (data, norm) in zip(axes, PANELS, strict=True):
         "trained": stack(runs_of(data, norm)),
         "shuffled labels": stack(runs_of(data, norm, True)),
     }
-    for (label, values), style, colour in zip(
-        curves.items(), ("^:", "o-", "s--"), ("0.45", *COLOURS), strict=False
-    ):
+    kinds = zip(curves.items(), ("^:", "o-", "s--"), ("0.45", *COLOURS), strict=False)
+    for (label, values), style, colour in kinds:
         ax.plot(values.T, color=colour, linewidth=0.5, alpha=0.5)
         ax.plot(values.mean(0), style, markersize=4, color=colour, label=label)
-    title = data.replace("mnist", "MNIST") + ", batch norm" * norm
-    ax.set(title=title, xlabel="layer", ylim=(0, None))
+    title = DATA[data] + ", batch norm" * norm
+    ax.set(title=title, xlabel="layer", ylim=(0, None), xticks=range(6))
 axes[0].set_ylabel("dimension")
-axes[1].legend(fontsize="x-small", loc="lower left")
+fig.legend(*axes[0].get_legend_handles_labels(), ncols=3, **ABOVE)
 plt.show()
 
 # %%
@@ -990,18 +990,19 @@ grown = rise(memory + normed_memory)
 level = [rise(plain + normed), rise(plain + normed, "before")]
 claims.check("dimension-hump", grown, above=0.22, control=level)
 names = "digits", "shuffled labels", "batch norm", "batch norm, shuffled"
-kinds, entries = (plain, memory, normed, normed_memory), {}
+kinds, sizes, rest = (plain, memory, normed, normed_memory), {}, {}
 for name, rows in zip(names, kinds, strict=True):
     ends = [stack(rows, key).mean(0)[[3, 5]] for key in ("after", "mle", "new")]
-    rest = [stack(rows, key).mean() for key in ("nc1", "nc1_true")]
-    entries[name] = [*np.ravel(ends), stack(rows, "accuracy")[:, 1].mean(), *rest]
-heads = [f"{kind}, {layer}" for kind in ("two", "twenty", "new") for layer in (3, 5)]
-claims.table([*heads, "accuracy, new", "NC1, taught", "NC1, true"], entries)
+    tightness = [stack(rows, key).mean() for key in ("nc1", "nc1_true")]
+    sizes[name] = np.ravel(ends)
+    rest[name] = [stack(rows, "accuracy")[:, 1].mean(), *tightness]
+looks = "two neighbours", "twenty", "two, new images"
+claims.table([f"{look}, layer {layer}" for look in looks for layer in (3, 5)], sizes)
+claims.table(["accuracy, new images", "NC1, labels taught", "NC1, true labels"], rest)
 
 # %% [markdown]
-# The columns are the dimension in layers 3 and 5, by two neighbours, by twenty, and by two of new images. With the true
-# labels it falls, without normalisation to half of that of the input and with it to 7, and further on new images. Random
-# layers raise it by a tenth.
+# With the true labels the dimension falls, without normalisation to half of that of the input and with it to 7, and
+# further on new images. Random layers raise it by a tenth.
 #
 # The rise is there, but elsewhere: where the labels are shuffled. A likely reason: to know each image by heart, layers
 # have to pull neighbours apart, and that takes more directions than the digits have. The dimension goes up to 11 and
@@ -1021,7 +1022,7 @@ claims.table([*heads, "accuracy, new", "NC1, taught", "NC1, true"], entries)
 # (sec-td-miss)=
 # ## What both views miss
 #
-# Look at the table again. With batch normalisation, the networks are better on new images, and their classes are
+# Look at the tables again. With batch normalisation, the networks are better on new images, and their classes are
 # about ten times as tight, compared with the gaps between them: this is what NC1 measures, which the [next
 # chapter](neural_collapse.ipynb) defines. Their dimension is nearly twice as high. So the rule that
 # {claim}`a lower dimension of the last layer goes with a better accuracy <dimension-accuracy>`, found among networks for
@@ -1050,6 +1051,8 @@ claims.check("dimension-wrong-classes", wrong, above=10, control=begin)
 # What captures it compares distances *within* the classes with distances *between* them, and this is where [Neural
 # collapse](neural_collapse.ipynb) begins.
 #
+# ## Exercises
+#
 # :::{exercise} A hollow tetrahedron
 # :label: ex-td-tetrahedron
 # *Warm-up, 10 minutes.* By hand: four vertices, all six edges and all four triangles, and nothing inside. Find the ranks
@@ -1069,7 +1072,7 @@ claims.check("dimension-wrong-classes", wrong, above=10, control=begin)
 # :label: ex-td-euler
 # *Warm-up, 10 minutes.* Show that for every complex
 #
-# $$ \beta_0 - \beta_1 + \beta_2 - \dots = m_0 - m_1 + m_2 - \dots $$
+# $$ \begin{aligned} & \beta_0 - \beta_1 + \beta_2 - \dots \\ = {} & m_0 - m_1 + m_2 - \dots \end{aligned} $$
 #
 # A network of roads has 50 junctions and 64 roads, and one can drive from everywhere to everywhere. How many independent
 # round trips are there?
@@ -1115,8 +1118,7 @@ claims.check("dimension-wrong-classes", wrong, above=10, control=begin)
 #
 # :::{exercise} A grid
 # :label: ex-td-grid
-# *Warm-up, 5 minutes.* What does `two_nn` say of a square grid of points, and why? Where do real data look like that,
-# and what helps?
+# *Warm-up, 5 minutes.* What does `two_nn` say of a square grid, and why? Where do data look like that, and what helps?
 # :::
 #
 # :::{solution} ex-td-grid
